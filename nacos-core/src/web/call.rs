@@ -1,0 +1,259 @@
+//! One request as handlers see it: parameters, headers, who calls, and the body where it is no form.
+
+use std::{borrow::Cow, net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, Method, StatusCode, header, request::Parts};
+use http_body_util::BodyExt;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::{Fault, Params};
+
+/// Limits on the bodies of requests, shared by all of a server.
+#[derive(Clone)]
+pub struct BodyLimits {
+    one_max: usize,
+    together: Arc<Semaphore>,
+    read_timeout: Duration,
+}
+
+/// Bodies are counted in units of this many bytes, because a semaphore hands out at most 2³² permits.
+const UNIT: usize = 1024;
+
+impl BodyLimits {
+    /// At most `one_max` bytes a body and `all_max` bytes of bodies at once; each is read within `read_timeout`.
+    pub fn new(one_max: usize, all_max: usize, read_timeout: Duration) -> Self {
+        let units = (all_max.max(one_max) / UNIT).clamp(1, Semaphore::MAX_PERMITS);
+        Self { one_max, together: Arc::new(Semaphore::new(units)), read_timeout }
+    }
+
+    async fn read(&self, parts: &Parts, body: axum::body::Body) -> Result<(Bytes, Option<SemaphorePermit<'_>>), Fault> {
+        let declared = parts
+            .headers
+            .get(header::CONTENT_LENGTH)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|text| text.parse::<u64>().ok());
+        let too_large = || {
+            Fault::Outside(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                format!("The request's body is over {} bytes", self.one_max),
+            )
+        };
+        match declared {
+            Some(0) => return Ok((Bytes::new(), None)),
+            None if parts.headers.get(header::TRANSFER_ENCODING).is_none() => return Ok((Bytes::new(), None)),
+            Some(length) if length > self.one_max as u64 => return Err(too_large()),
+            _ => {}
+        }
+        // All that a body may need is reserved before its first byte is read: bodies that wait for one another's
+        // second half cannot block each other. One of unknown length must do with what is free.
+        let length = declared.map_or(self.one_max, |length| length as usize);
+        let units = length.div_ceil(UNIT) as u32;
+        let read = async {
+            let permit = if declared.is_some() {
+                self.together.acquire_many(units).await.ok()
+            } else {
+                self.together.try_acquire_many(units).ok()
+            };
+            let permit = permit.ok_or_else(|| {
+                Fault::Outside(StatusCode::SERVICE_UNAVAILABLE, "Too many large requests at once".to_owned())
+            })?;
+            let mut body = body;
+            let mut whole = BytesMut::new();
+            let mut first: Option<Bytes> = None;
+            while let Some(frame) = body.frame().await {
+                let frame = frame.map_err(|_| Fault::bad("the request's body could not be read"))?;
+                let Ok(data) = frame.into_data() else { continue };
+                let so_far = first.as_ref().map_or(whole.len(), Bytes::len);
+                if so_far + data.len() > self.one_max {
+                    return Err(too_large());
+                }
+                match first.take() {
+                    None if whole.is_empty() => first = Some(data),
+                    None => whole.extend_from_slice(&data),
+                    Some(earlier) => {
+                        whole.reserve(length.min(8 << 20).max(earlier.len() + data.len()));
+                        whole.extend_from_slice(&earlier);
+                        whole.extend_from_slice(&data);
+                    }
+                }
+            }
+            Ok((first.unwrap_or_else(|| whole.freeze()), Some(permit)))
+        };
+        tokio::time::timeout(self.read_timeout, read).await.unwrap_or_else(|_| {
+            Err(Fault::Outside(StatusCode::REQUEST_TIMEOUT, "The request's body did not come in time".to_owned()))
+        })
+    }
+}
+
+/// One uploaded part of a `multipart/form-data` body.
+#[derive(Debug, Clone)]
+pub struct FilePart {
+    /// The part's name.
+    pub name: String,
+    /// The file name, if the part is a file.
+    pub file_name: Option<String>,
+    /// Its content.
+    pub content: Bytes,
+}
+
+/// One request.
+#[derive(Debug)]
+pub struct Call {
+    /// The HTTP method; GET for a HEAD request, whose answer loses its body at the end.
+    pub method: Method,
+    /// The path without the context path and without a trailing slash.
+    pub path: String,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The parameters of query and form.
+    pub params: Params,
+    /// The body, empty if it was a form.
+    pub body: Bytes,
+    /// The socket at the other end.
+    pub peer: SocketAddr,
+}
+
+impl Call {
+    /// Reads a request whole. `path` is what [`Call::path`] shall say.
+    pub(super) async fn read(
+        parts: Parts,
+        body: axum::body::Body,
+        path: String,
+        peer: SocketAddr,
+        limits: &BodyLimits,
+    ) -> Result<Self, Fault> {
+        let (body, _permit) = limits.read(&parts, body).await?;
+        let is_form = !body.is_empty()
+            && parts
+                .headers
+                .get(header::CONTENT_TYPE)
+                .is_some_and(|kind| starts_with_ignoring_case(kind.as_bytes(), b"application/x-www-form-urlencoded"));
+        let target = parts.uri.into_parts().path_and_query.filter(|target| target.query().is_some());
+        let (form, body) = if is_form { (body, Bytes::new()) } else { (Bytes::new(), body) };
+        Ok(Self {
+            method: if parts.method == Method::HEAD { Method::GET } else { parts.method },
+            path,
+            headers: parts.headers,
+            params: Params::new(target, form),
+            body,
+            peer,
+        })
+    }
+
+    /// The parameter, its values joined by `,` if it comes more than once.
+    pub fn param<'a>(&'a self, name: &str) -> Option<Cow<'a, str>> {
+        self.params.joined(name)
+    }
+
+    /// The parameter, or `""`.
+    pub fn param_or_empty<'a>(&'a self, name: &str) -> Cow<'a, str> {
+        self.param(name).unwrap_or_default()
+    }
+
+    /// The parameter if it is there and not blank.
+    pub fn param_not_blank<'a>(&'a self, name: &str) -> Option<Cow<'a, str>> {
+        self.param(name).filter(|value| !value.trim().is_empty())
+    }
+
+    /// The parameter, which must be there but may be empty.
+    ///
+    /// # Errors
+    /// [`Fault::Missing`].
+    pub fn required(&self, name: &'static str) -> Result<Cow<'_, str>, Fault> {
+        self.param(name).ok_or(Fault::Missing(name, "String"))
+    }
+
+    /// A whole number, if the parameter is there and not empty.
+    ///
+    /// # Errors
+    /// [`Fault::NotReadable`].
+    pub fn number<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, Fault> {
+        match self.param(name) {
+            None => Ok(None),
+            Some(value) if value.trim().is_empty() => Ok(None),
+            Some(value) => parse_number(&value).map(Some),
+        }
+    }
+
+    /// A whole number that must be there.
+    ///
+    /// # Errors
+    /// [`Fault::Missing`] with Java's name of the type, [`Fault::NotReadable`].
+    pub fn required_number<T: std::str::FromStr>(&self, name: &'static str, kind: &'static str) -> Result<T, Fault> {
+        self.number(name)?.ok_or(Fault::Missing(name, kind))
+    }
+
+    /// A header's value, if it is text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        // hyper hands over raw bytes; Nacos' clients send UTF-8 in some of them.
+        self.headers.get(name).and_then(|value| std::str::from_utf8(value.as_bytes()).ok())
+    }
+
+    /// The caller's address: the first of `X-Forwarded-For`, else `X-Real-IP`, else the socket's
+    /// (Nacos `WebUtils.getRemoteIp`). For choosing a beta content and for logs, never for trust.
+    pub fn client_ip(&self) -> Cow<'_, str> {
+        if let Some(forwarded) = self.header("x-forwarded-for") {
+            let first = forwarded.split(',').next().unwrap_or_default().trim();
+            if !first.is_empty() {
+                return first.into();
+            }
+        }
+        match self.header("x-real-ip").map(str::trim) {
+            Some(ip) if !ip.is_empty() => ip.into(),
+            _ => match self.peer.ip() {
+                std::net::IpAddr::V4(ip) => ip.to_string().into(),
+                // Java writes IPv6 addresses in full.
+                std::net::IpAddr::V6(ip) => {
+                    ip.segments().map(|segment| format!("{segment:x}")).join(":").into()
+                }
+            },
+        }
+    }
+
+    /// The caller's application: the header `Client-AppName`, else `unknown` (Nacos `RequestUtil.getAppName`).
+    pub fn app_name(&self) -> &str {
+        self.header("client-appname").filter(|name| !name.is_empty()).unwrap_or("unknown")
+    }
+
+    /// The parts of a `multipart/form-data` body, at most 64. Empty if the body is of another kind.
+    ///
+    /// # Errors
+    /// [`Fault::Broken`] with a text, if the body is no valid multipart.
+    pub async fn parts(&self) -> Result<Vec<FilePart>, Fault> {
+        let Some(boundary) = self.header("content-type").and_then(|kind| multer::parse_boundary(kind).ok()) else {
+            return Ok(Vec::new());
+        };
+        let body = self.body.clone();
+        let stream = futures_util::stream::once(async move { Ok::<_, std::io::Error>(body) });
+        let mut multipart = multer::Multipart::new(stream, boundary);
+        let mut parts = Vec::new();
+        while let Some(field) =
+            multipart.next_field().await.map_err(|_| Fault::Broken("Failed to parse multipart servlet request".into()))?
+        {
+            if parts.len() == 64 {
+                return Err(Fault::bad("more than 64 parts in one request"));
+            }
+            let name = field.name().unwrap_or_default().to_owned();
+            let file_name = field.file_name().map(str::to_owned);
+            let content = field
+                .bytes()
+                .await
+                .map_err(|_| Fault::Broken("Failed to parse multipart servlet request".into()))?;
+            parts.push(FilePart { name, file_name, content });
+        }
+        Ok(parts)
+    }
+}
+
+/// Reads a whole number as Java's `parseInt` and `parseLong` do, with their error text.
+///
+/// # Errors
+/// [`Fault::NotReadable`].
+pub fn parse_number<T: std::str::FromStr>(text: &str) -> Result<T, Fault> {
+    text.trim().parse().map_err(|_| Fault::NotReadable(format!("For input string: \"{text}\"")))
+}
+
+fn starts_with_ignoring_case(text: &[u8], prefix: &[u8]) -> bool {
+    text.len() >= prefix.len() && text[..prefix.len()].eq_ignore_ascii_case(prefix)
+}

@@ -1,0 +1,2 @@
+//! The default server.
+fn main() {}
