@@ -4,7 +4,7 @@ use std::{error::Error, fmt};
 
 macro_rules! codes {
     ($($name:ident = $code:literal, $text:literal;)*) => {
-        /// A code of Nacos' `Result` bodies (`api/model/v2/ErrorCode.java`, 2.4.3).
+        /// A code of Nacos' `Result` bodies (`api/model/v2/ErrorCode.java`, 2.4.3; those of quotas, 3.0.3).
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum ErrorCode {
             $(
@@ -32,6 +32,10 @@ macro_rules! codes {
 
 codes! {
     Success = 0, "success";
+    OverClusterQuota = 5031, "cluster capacity reach quota";
+    OverGroupQuota = 5032, "group capacity reach quota";
+    OverTenantQuota = 5033, "tenant capacity reach quota";
+    OverMaxSize = 5034, "content size is over limit";
     ParameterMissing = 10000, "parameter missing";
     AccessDenied = 10001, "access denied";
     DataAccessError = 10002, "data access error";

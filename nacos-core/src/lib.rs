@@ -10,6 +10,7 @@ pub mod event;
 pub mod id;
 pub mod key;
 pub mod metrics;
+pub mod namespace;
 pub mod settings;
 pub mod storage;
 pub mod web;

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use prometheus::{
     Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder, core::Collector,
@@ -24,6 +25,7 @@ struct Inner {
     requests: HistogramVec,
     missed: IntCounterVec,
     process: GaugeVec,
+    before: Mutex<Vec<Box<dyn Fn() + Send + Sync>>>,
 }
 
 /// Upper bounds of all time histograms, in seconds.
@@ -60,6 +62,7 @@ impl Metrics {
             process: GaugeVec::new(Opts::new("process_resident_memory_bytes", "Resident memory in bytes"), &[])
                 .expect("a valid metric name"),
             registry,
+            before: Mutex::new(Vec::new()),
         };
         let metrics = Self { inner: Arc::new(inner) };
         metrics.add(metrics.inner.monitor.clone());
@@ -103,8 +106,14 @@ impl Metrics {
         self.inner.missed.with_label_values(&[topic, subscriber])
     }
 
+    /// Has `refresh` called whenever the metrics are rendered, for gauges that are read off something.
+    pub fn before_render(&self, refresh: impl Fn() + Send + Sync + 'static) {
+        self.inner.before.lock().push(Box::new(refresh));
+    }
+
     /// All metrics in Prometheus' text form, version 0.0.4.
     pub fn render(&self) -> String {
+        self.inner.before.lock().iter().for_each(|refresh| refresh());
         if let Some(bytes) = resident_bytes() {
             self.inner.process.with_label_values(&[] as &[&str]).set(bytes);
         }

@@ -1,2 +1,101 @@
-//! The default server.
-fn main() {}
+//! The default server: reads the settings, starts, waits for a signal, stops.
+
+mod cli;
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use nacos_core::{error::Report, settings::Loaded};
+use nacos_server::{LogControl, NacosServer, banner, init_logging};
+
+fn main() -> ExitCode {
+    let loaded = match cli::read() {
+        Ok(cli::Asked::Run(loaded)) => *loaded,
+        Ok(cli::Asked::Print(text)) => {
+            print(&text);
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            report(&format!("{error}"));
+            return ExitCode::from(2);
+        }
+    };
+    match run(loaded) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report(&format!("nacos-server: {}", Report(error.as_ref())));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(loaded: Loaded) -> anyhow::Result<()> {
+    let Loaded { settings, warnings, no_effect } = loaded;
+    let control = init_logging(settings.logs.level).unwrap_or_else(LogControl::none);
+    for line in warnings {
+        tracing::warn!("{line}");
+    }
+    for line in no_effect {
+        tracing::info!("{line}");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
+    runtime.block_on(async {
+        let mut signals = Signals::new().context("listen for signals")?;
+        let starting = NacosServer::builder(settings.clone())
+            .log_control(control)
+            .progress(cli::progress("reading configurations"))
+            .start();
+        let server = tokio::select! {
+            server = starting => server?,
+            () = signals.next() => return Ok(()),
+        };
+        print(&banner(&server, &settings));
+        let failed = tokio::select! {
+            () = signals.next() => None,
+            reason = server.failed() => Some(reason),
+        };
+        if failed.is_none() {
+            tracing::info!("stopping; a second signal ends at once");
+        }
+        tokio::select! {
+            () = server.stop() => {}
+            () = signals.next() => std::process::exit(130),
+        }
+        match failed {
+            None => Ok(()),
+            // After a failed fsync the disk's word counts for nothing; what was answered is safe, no more may be.
+            Some(reason) => anyhow::bail!("the database failed, so the server stopped: {reason}"),
+        }
+    })
+}
+
+/// SIGINT and SIGTERM.
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "what the user asked to see")]
+fn print(text: &str) {
+    print!("{text}");
+    let _ = std::io::Write::flush(&mut std::io::stdout());
+}
+
+#[expect(clippy::print_stderr, reason = "there is no log yet, or no more")]
+fn report(text: &str) {
+    eprintln!("{text}");
+}

@@ -40,8 +40,6 @@ impl BodyLimits {
             )
         };
         match declared {
-            Some(0) => return Ok((Bytes::new(), None)),
-            None if parts.headers.get(header::TRANSFER_ENCODING).is_none() => return Ok((Bytes::new(), None)),
             Some(length) if length > self.one_max as u64 => return Err(too_large()),
             _ => {}
         }
@@ -115,6 +113,16 @@ pub struct Call {
 }
 
 impl Call {
+    /// The call of a request that has no body; gives the parts back if it has one.
+    #[expect(clippy::result_large_err, reason = "not an error: the parts go on to be read")]
+    pub(super) fn without_body(parts: Parts, path: String, peer: SocketAddr) -> Result<Self, (Parts, String)> {
+        let empty = match parts.headers.get(header::CONTENT_LENGTH) {
+            Some(length) => length == "0",
+            None => !parts.headers.contains_key(header::TRANSFER_ENCODING),
+        };
+        if empty { Ok(Self::of(parts, path, peer, Bytes::new())) } else { Err((parts, path)) }
+    }
+
     /// Reads a request whole. `path` is what [`Call::path`] shall say.
     pub(super) async fn read(
         parts: Parts,
@@ -124,6 +132,10 @@ impl Call {
         limits: &BodyLimits,
     ) -> Result<Self, Fault> {
         let (body, _permit) = limits.read(&parts, body).await?;
+        Ok(Self::of(parts, path, peer, body))
+    }
+
+    fn of(parts: Parts, path: String, peer: SocketAddr, body: Bytes) -> Self {
         let is_form = !body.is_empty()
             && parts
                 .headers
@@ -131,14 +143,14 @@ impl Call {
                 .is_some_and(|kind| starts_with_ignoring_case(kind.as_bytes(), b"application/x-www-form-urlencoded"));
         let target = parts.uri.into_parts().path_and_query.filter(|target| target.query().is_some());
         let (form, body) = if is_form { (body, Bytes::new()) } else { (Bytes::new(), body) };
-        Ok(Self {
+        Self {
             method: if parts.method == Method::HEAD { Method::GET } else { parts.method },
             path,
             headers: parts.headers,
             params: Params::new(target, form),
             body,
             peer,
-        })
+        }
     }
 
     /// The parameter, its values joined by `,` if it comes more than once.

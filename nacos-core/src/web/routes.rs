@@ -133,13 +133,18 @@ impl Dispatcher {
         Self { inner: Arc::new(Inner { options, paths, panics }) }
     }
 
-    /// Answers one request. Never fails: what goes wrong is an answer too.
+    /// Answers one request of an axum server that knows its connections ([`ConnectInfo`]).
     pub async fn dispatch(self, request: Request<Body>) -> Response {
-        let (parts, body) = request.into_parts();
-        let peer = parts
-            .extensions
+        let peer = request
+            .extensions()
             .get::<ConnectInfo<SocketAddr>>()
             .map_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)), |info| info.0);
+        self.dispatch_from(request, peer).await
+    }
+
+    /// Answers one request from this socket. Never fails: what goes wrong is an answer too.
+    pub async fn dispatch_from(self, request: Request<Body>, peer: SocketAddr) -> Response {
+        let (parts, body) = request.into_parts();
         let origin = parts.headers.get(header::ORIGIN).cloned();
         let started = Instant::now();
         let inner = self.inner;
@@ -152,9 +157,15 @@ impl Dispatcher {
             return finish(options_answer(&path, entries, &parts.headers), origin);
         }
         let full_path = parts.uri.path().to_owned();
-        let call = match Call::read(parts, body, path, peer, &inner.options.bodies).await {
+        // Boxed, so that a request that is held does not hold the room that reading it took.
+        let call = match Call::without_body(parts, path, peer) {
             Ok(call) => call,
-            Err(fault) => return finish(fault.into_response(style_of(&full_path), &full_path), origin),
+            Err((parts, path)) => {
+                match Box::pin(Call::read(parts, body, path, peer, &inner.options.bodies)).await {
+                    Ok(call) => call,
+                    Err(fault) => return finish(fault.into_response(style_of(&full_path), &full_path), origin),
+                }
+            }
         };
         let found = entries.iter().find(|entry| {
             entry.route.method == call.method

@@ -1,0 +1,372 @@
+//! From the store into what queries are answered from: the cache, the disk copies, and the word to those who wait.
+//!
+//! The only writer of [`ConfigCache`]. Three ways lead in: a write that was just committed here
+//! ([`Dump::apply`], in the order of the store's positions), one key read again ([`Dump::refresh`]), and
+//! everything read again ([`Dump::all`], at start and on demand). Disk copies are written behind, merged by key.
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use nacos_core::{
+    clock,
+    error::Report,
+    event::Topic,
+    key::ConfigKey,
+    metrics::Metrics,
+    storage::{Position, StorageError},
+};
+use parking_lot::Mutex;
+use prometheus::{Histogram, IntCounter};
+use tokio::sync::{Notify, watch};
+
+use crate::{
+    cache::{Applied, ConfigCache, Variant},
+    disk::DiskCopies,
+    model::{Md5, Part, Stored},
+    repository::{Repository, Table},
+    switches::Switches,
+    trace::{DumpOutcome, DumpRecord, Trace, TracePart},
+};
+
+/// A content that clients of this server get has changed (Nacos `LocalDataChangeEvent`).
+#[derive(Debug, Clone)]
+pub struct LocalDataChange {
+    /// The key.
+    pub key: ConfigKey,
+    /// Which of its contents.
+    pub part: Part,
+}
+
+/// How many changes a subscriber may be behind before it must look at the state itself; as many as Nacos' ring
+/// buffer holds.
+pub const CHANGES_BEHIND_MAX: usize = 16_384;
+
+/// Rows read at once by a full dump: contents may be large.
+const PAGE: i64 = 200;
+/// Disk copies wait this long for further changes of the same keys.
+const DISK_DELAY: Duration = Duration::from_millis(200);
+/// Removed keys are remembered at least this long.
+const FORGET_EVERY: Duration = Duration::from_secs(60);
+
+/// Fills the cache. One a server.
+pub struct Dump {
+    cache: Arc<ConfigCache>,
+    repository: Repository,
+    disk: Option<DiskCopies>,
+    changes: Topic<LocalDataChange>,
+    switches: Arc<Switches>,
+    trace: Trace,
+    /// The latest position seen.
+    latest: AtomicU64,
+    dirty: Mutex<HashSet<ConfigKey>>,
+    dirtied: Notify,
+    took: Histogram,
+    disk_failed: IntCounter,
+    store_failed: IntCounter,
+}
+
+impl Dump {
+    /// A dump from this repository into this cache and these copies.
+    pub fn new(
+        cache: Arc<ConfigCache>,
+        repository: Repository,
+        disk: Option<DiskCopies>,
+        switches: Arc<Switches>,
+        trace: Trace,
+        metrics: &Metrics,
+    ) -> Self {
+        Self {
+            cache,
+            repository,
+            disk,
+            changes: Topic::new("LocalDataChange", CHANGES_BEHIND_MAX, metrics.clone()),
+            switches,
+            trace,
+            latest: AtomicU64::new(0),
+            dirty: Mutex::new(HashSet::new()),
+            dirtied: Notify::new(),
+            took: metrics.timer("config", "dumpRt"),
+            disk_failed: metrics.exceptions("config", "diskCopy"),
+            store_failed: metrics.exceptions("config", "db"),
+        }
+    }
+
+    /// Where changes are told.
+    pub fn changes(&self) -> &Topic<LocalDataChange> {
+        &self.changes
+    }
+
+    /// Takes over what a committed write left of a part: a content, or nothing. Tells those who wait if it is
+    /// another content than before. Returns at once; disk copies follow.
+    pub fn apply(&self, key: &ConfigKey, part: &Part, position: Position, stored: Option<&Stored>) {
+        self.latest.fetch_max(position.0, Ordering::Relaxed);
+        let applied = self.cache.apply(key, part, position, stored);
+        if applied == Applied::Stale {
+            return;
+        }
+        if *part == Part::Formal {
+            self.switches.observe(key, stored.map(|stored| &*stored.content));
+        }
+        self.dirty.lock().insert(key.clone());
+        self.dirtied.notify_one();
+        if applied == Applied::Changed {
+            self.changes.publish(LocalDataChange { key: key.clone(), part: part.clone() });
+        }
+        let now = clock::wall_ms();
+        let modified = stored.map_or(now, |stored| stored.last_modified);
+        self.trace.dump(DumpRecord {
+            key: key.clone(),
+            part: TracePart::from(part),
+            outcome: if stored.is_some() { DumpOutcome::Ok } else { DumpOutcome::RemoveOk },
+            handle_ip: None,
+            last_modified_ms: modified,
+            delay_ms: now - modified,
+            length: stored.map_or(0, |stored| stored.content.len() as u64),
+        });
+    }
+
+    /// Reads all contents of a key again and takes them over.
+    pub async fn refresh(&self, key: &ConfigKey) -> Result<(), StorageError> {
+        let _timer = self.took.start_timer();
+        let (position, parts) = self.repository.parts(key).await.inspect_err(|_| self.store_failed.inc())?;
+        let cached = self.cache.get(key.as_parts());
+        let had_formal = cached.as_ref().is_some_and(|item| item.formal.is_some());
+        if had_formal && !parts.iter().any(|(part, _)| *part == Part::Formal) {
+            // Removing the formal content hides the others as well.
+            self.apply(key, &Part::Formal, position, None);
+            return Ok(());
+        }
+        for (part, _) in cached.iter().flat_map(|item| item.variants()) {
+            if !parts.iter().any(|(stored, _)| *stored == part) {
+                self.apply(key, &part, position, None);
+            }
+        }
+        for (part, stored) in &parts {
+            self.apply(key, part, position, Some(stored));
+        }
+        Ok(())
+    }
+
+    /// Reads everything again. `progress` is called with rows done and rows in all. Says how many contents there
+    /// are.
+    pub async fn all(&self, mut progress: impl FnMut(u64, u64) + Send) -> Result<u64, StorageError> {
+        let mut total = 0;
+        for table in Table::ALL {
+            total += self.repository.count(table).await? as u64;
+        }
+        let mut done = 0;
+        let mut seen = HashSet::new();
+        for table in Table::ALL {
+            let mut last_id = i64::MIN;
+            loop {
+                let page = self.repository.dump_page(table, last_id, PAGE).await?;
+                if page.contents.is_empty() {
+                    break;
+                }
+                last_id = page.last_id;
+                done += page.contents.len() as u64;
+                for (key, part, stored) in page.contents {
+                    self.apply(&key, &part, page.position, Some(&stored));
+                    seen.insert((key, part));
+                }
+                progress(done, total.max(done));
+            }
+        }
+        for key in self.cache.keys() {
+            let Some(item) = self.cache.get(key.as_parts()) else { continue };
+            if item.variants().any(|(part, _)| !seen.contains(&(key.clone(), part))) {
+                self.refresh(&key).await?;
+            }
+        }
+        Ok(done)
+    }
+
+    /// The bytes of a content: from memory, from its disk copy, or from the store. `None` if the content is
+    /// another one by now, or can be read nowhere.
+    pub async fn content(&self, key: &ConfigKey, variant: &Variant) -> Option<Bytes> {
+        if let Some(content) = self.cache.content(variant) {
+            return Some(content);
+        }
+        let mut found = None;
+        if let Some(disk) = self.disk.clone() {
+            let (key, md5) = (key.clone(), variant.md5);
+            found = tokio::task::spawn_blocking(move || disk.read(&key, md5)).await.ok().flatten();
+        }
+        if found.is_none() {
+            match self.repository.parts(key).await {
+                Ok((_, parts)) => {
+                    let part = parts.into_iter().find(|(_, stored)| stored.md5 == variant.md5);
+                    found = part.map(|(_, stored)| Bytes::copy_from_slice(stored.content.as_bytes()));
+                }
+                Err(error) => {
+                    self.store_failed.inc();
+                    tracing::warn!(%key, error = %Report(&error), "content not readable from the store");
+                }
+            }
+        }
+        if let Some(content) = &found {
+            self.cache.remember(variant, content.clone());
+        }
+        found
+    }
+
+    /// Looks every `interval` for rows changed behind this server's back, and forgets keys removed a while ago.
+    /// Ends when `stop` turns true.
+    pub async fn run_checks(self: Arc<Self>, interval: Duration, mut stop: watch::Receiver<bool>) {
+        let mut since = clock::wall_ms();
+        let mut forget = Position(self.latest.load(Ordering::Relaxed));
+        let mut forgotten = tokio::time::Instant::now();
+        loop {
+            tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => return,
+                () = tokio::time::sleep(interval) => {}
+            }
+            // Clocks of writers differ a little; a row seen twice costs a look.
+            let from = since - 5_000;
+            since = clock::wall_ms();
+            if let Err(error) = self.check_changed(from).await {
+                self.store_failed.inc();
+                tracing::warn!(error = %Report(&error), "changed rows not read");
+            }
+            if forgotten.elapsed() >= FORGET_EVERY {
+                forgotten = tokio::time::Instant::now();
+                self.cache.forget_removed(forget);
+                forget = Position(self.latest.load(Ordering::Relaxed));
+            }
+        }
+    }
+
+    async fn check_changed(&self, since: i64) -> Result<(), StorageError> {
+        for (key, part, modified) in self.repository.changed_since(since).await? {
+            let cached = self.cache.get(key.as_parts());
+            let known = match &part {
+                // A removal: known if nothing older is left.
+                None => cached
+                    .and_then(|item| item.formal.as_ref().map(|variant| variant.last_modified > modified))
+                    .unwrap_or(true),
+                Some(part) => cached
+                    .and_then(|item| item.variant(part).map(|variant| variant.last_modified >= modified))
+                    .unwrap_or(false),
+            };
+            if !known {
+                self.refresh(&key).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes disk copies behind the cache until `stop` turns true, then what is left. Begins by comparing all
+    /// copies with the cache.
+    pub async fn run_disk(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        let Some(disk) = self.disk.clone() else { return };
+        self.reconcile(&disk).await;
+        loop {
+            let stopping = tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => true,
+                () = self.dirtied.notified() => false,
+            };
+            if !stopping {
+                tokio::select! {
+                    _ = stop.wait_for(|stop| *stop) => {}
+                    () = tokio::time::sleep(DISK_DELAY) => {}
+                }
+            }
+            self.write_dirty(&disk).await;
+            if stopping {
+                return;
+            }
+        }
+    }
+
+    /// How many keys wait for their disk copy to be written.
+    pub fn waiting_copies(&self) -> usize {
+        self.dirty.lock().len()
+    }
+
+    async fn write_dirty(&self, disk: &DiskCopies) {
+        let dirty: Vec<ConfigKey> = std::mem::take(&mut *self.dirty.lock()).into_iter().collect();
+        // Steps, so that the contents of a million keys are not in memory at once.
+        for keys in dirty.chunks(64) {
+            let mut copies = Vec::with_capacity(keys.len());
+            for key in keys {
+                match self.parts_of(key).await {
+                    Some(parts) => copies.push((key.clone(), parts)),
+                    // It changed meanwhile; whoever changed it marked it again.
+                    None => continue,
+                }
+            }
+            let disk = disk.clone();
+            let failed = tokio::task::spawn_blocking(move || {
+                let mut failed = Vec::new();
+                for (key, parts) in copies {
+                    if let Err(error) = disk.write(&key, &parts) {
+                        failed.push((key, error));
+                    }
+                }
+                failed
+            })
+            .await
+            .unwrap_or_default();
+            self.disk_failed.inc_by(failed.len() as u64);
+            // One line for all: a full disk would fail for every key.
+            if let Some((key, error)) = failed.first() {
+                tracing::warn!(%key, %error, keys = failed.len(), "disk copies not written");
+            }
+        }
+    }
+
+    /// What a key's copy must hold; `None` if a content cannot be read now.
+    async fn parts_of(&self, key: &ConfigKey) -> Option<Vec<(Part, Stored)>> {
+        let Some(item) = self.cache.get(key.as_parts()) else { return Some(Vec::new()) };
+        let mut parts = Vec::new();
+        for (part, variant) in item.variants() {
+            let content = self.content(key, variant).await?;
+            parts.push((
+                part.clone(),
+                Stored {
+                    content: String::from_utf8_lossy(&content).into(),
+                    md5: variant.md5,
+                    last_modified: variant.last_modified,
+                    encrypted_data_key: variant.encrypted_data_key.clone(),
+                    config_type: item.config_type,
+                    beta_ips: match (&part, &item.beta) {
+                        (Part::Beta, Some((_, ips))) => ips.clone(),
+                        _ => Arc::new([]),
+                    },
+                },
+            ));
+        }
+        Some(parts)
+    }
+
+    async fn reconcile(&self, disk: &DiskCopies) {
+        let keys = self.cache.keys();
+        let wanted: Vec<(ConfigKey, Vec<(Part, Md5)>)> = keys
+            .iter()
+            .filter_map(|key| {
+                let item = self.cache.get(key.as_parts())?;
+                Some((key.clone(), item.variants().map(|(part, variant)| (part, variant.md5)).collect()))
+            })
+            .collect();
+        self.dirty.lock().clear();
+        let disk = disk.clone();
+        let looked = tokio::task::spawn_blocking(move || {
+            if let Err(error) = disk.keep_only(&keys) {
+                tracing::warn!(%error, "disk copies of removed keys not cleared");
+            }
+            wanted.into_iter().filter(|(key, parts)| !disk.is_current(key, parts)).map(|(key, _)| key).collect()
+        });
+        let outdated: Vec<ConfigKey> = looked.await.unwrap_or_default();
+        if !outdated.is_empty() {
+            self.dirty.lock().extend(outdated);
+            self.dirtied.notify_one();
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! Which database holds the data.
+
+use super::{FLAG, ImageVariable, Kind, OptionSpec, SOME, SOME_MS, TEXT, option, same};
+
+pub(super) const STORAGE: &[OptionSpec] = &[
+    option("spring.sql.init.platform", TEXT, "", "Kind of the external database, such as `postgresql`.")
+        .or(&["spring.datasource.platform"])
+        .image(&[same("SPRING_DATASOURCE_PLATFORM")]),
+    option(
+        "embeddedStorage",
+        FLAG,
+        "false",
+        "In a cluster: keep data in the members' embedded databases, replicated by Raft.",
+    )
+    .image(&[ImageVariable::switched("EMBEDDED_STORAGE", |how| (how == "embedded").then(|| "true".to_owned()))]),
+    option("db.num", Kind::Integer { min: 1, max: 64 }, "1", "How many external databases are used.")
+        .image(&[same("MYSQL_DATABASE_NUM")]),
+    option(
+        "db.url",
+        Kind::Url,
+        "",
+        "URL of the external database. The image makes it of `MYSQL_SERVICE_HOST`, `_PORT`, `_DB_NAME` and \
+         `_DB_PARAM` where `SPRING_DATASOURCE_PLATFORM` is set.",
+    )
+    .indexed(),
+    option("db.user", TEXT, "", "User of the external database; the first counts where one is missing.")
+        .indexed()
+        .image(&[same("MYSQL_SERVICE_USER")]),
+    option("db.password", TEXT, "", "Password of the external database; the first counts where one is missing.")
+        .indexed()
+        .secret()
+        .image(&[same("MYSQL_SERVICE_PASSWORD")]),
+    option("db.pool.config.connectionTimeout", SOME_MS, "30000", "Longest wait for a connection of the pool.")
+        .image(&[same("DB_POOL_CONNECTION_TIMEOUT")])
+        .not_yet(),
+    option("db.pool.config.validationTimeout", SOME_MS, "10000", "Longest time for testing a connection.").not_yet(),
+    option("db.pool.config.maximumPoolSize", SOME, "20", "Most connections of the pool.").not_yet(),
+    option("db.pool.config.minimumIdle", super::COUNT, "2", "Connections that are kept open while idle.").not_yet(),
+];

@@ -1,0 +1,273 @@
+//! What the embedded database does beyond the suite for all backends: its limits, its end, and what it refuses.
+
+mod storage_support;
+
+use std::{fs, sync::Arc, time::Duration};
+
+use nacos_core::storage::{
+    Batch, DatabaseOperate, LocalDatabaseOperate, LocalOptions, Position, Query, StatementDef, StorageError,
+};
+use rusqlite::Connection;
+use storage_support::{NUMBERS, config, numbers, pair};
+use tempfile::TempDir;
+
+fn folder() -> TempDir {
+    tempfile::tempdir().expect("a temporary folder")
+}
+
+fn options(folder: &TempDir) -> LocalOptions {
+    LocalOptions::new(folder.path().join("nacos.db"))
+}
+
+fn open(options: LocalOptions) -> LocalDatabaseOperate {
+    LocalDatabaseOperate::open(options).expect("open the database")
+}
+
+/// Keeps the database from writing as long as it lives.
+struct Obstacle(Connection);
+
+impl Obstacle {
+    fn new(options: &LocalOptions) -> Self {
+        let conn = Connection::open(&options.path).expect("a second connection");
+        conn.busy_timeout(Duration::from_secs(10)).expect("a time limit");
+        conn.execute_batch("BEGIN IMMEDIATE").expect("the right to write");
+        Self(conn)
+    }
+
+    fn remove(self) {
+        self.0.execute_batch("ROLLBACK").expect("give the right back");
+    }
+}
+
+/// Reads more rows than can be had in the time that another call needs to begin.
+const SLOW: &str = "WITH RECURSIVE c (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 1000000) \
+                    SELECT count(*) FROM c";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_queue_refuses_and_loses_nothing() {
+    let folder = folder();
+    let options = LocalOptions { max_waiting: 10, ..options(&folder) };
+    let database = Arc::new(open(options.clone()));
+    let obstacle = Obstacle::new(&options);
+    let (mut waiting, mut accepted) = (tokio::task::JoinSet::new(), Vec::new());
+    // The writing thread takes a first group off the queue, then stands before the obstacle.
+    let mut refused = 0;
+    for n in 0.. {
+        let database = Arc::clone(&database);
+        let mut call = Box::pin(async move { (n, database.execute(pair(n, "x")).await) });
+        let first = std::future::poll_fn(|cx| std::task::Poll::Ready(call.as_mut().poll(cx))).await;
+        match first {
+            std::task::Poll::Pending => {
+                accepted.push(n);
+                waiting.spawn(call);
+            }
+            std::task::Poll::Ready((_, Err(StorageError::Busy))) => refused += 1,
+            std::task::Poll::Ready((_, outcome)) => panic!("{outcome:?}"),
+        }
+        if refused == 5 {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    assert!(accepted.len() >= 10, "{accepted:?}");
+    assert!(database.waiting_writes() <= 10);
+    obstacle.remove();
+    while let Some(outcome) = waiting.join_next().await {
+        let (n, outcome) = outcome.expect("a writer");
+        assert!(outcome.is_ok(), "{n}: {outcome:?}");
+    }
+    assert_eq!(numbers(&*database).await, accepted);
+    assert_eq!(database.waiting_writes(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_bytes_that_wait_are_bounded() {
+    let folder = folder();
+    let options = LocalOptions { max_waiting_bytes: 100_000, ..options(&folder) };
+    let database = Arc::new(open(options.clone()));
+    let large = "x".repeat(150_000);
+    database.execute(pair(1, &large)).await.expect("a lone batch of any size");
+
+    let obstacle = Obstacle::new(&options);
+    let first = tokio::spawn({
+        let (database, large) = (Arc::clone(&database), large.clone());
+        async move { database.execute(pair(2, &large)).await }
+    });
+    // A batch refused gives its share back at once, so this may be asked until the first one stands in the queue.
+    let mut call = 3;
+    loop {
+        match tokio::time::timeout(Duration::from_millis(5), database.execute(pair(call, "x"))).await {
+            Ok(Err(StorageError::Busy)) => break,
+            Ok(outcome) => panic!("{outcome:?}"),
+            Err(_) => call += 1,
+        }
+    }
+    obstacle.remove();
+    first.await.expect("a writer").expect("a batch that waited");
+    database.execute(pair(1000, &large)).await.expect("room again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_queries_that_wait_are_bounded() {
+    let folder = folder();
+    let database = open(LocalOptions { readers: 1, max_waiting_reads: 2, ..options(&folder) });
+    let slow = || database.query(Query::new(SLOW, []));
+    let (a, b, c, d) = tokio::join!(slow(), slow(), slow(), slow());
+    assert!(a.is_ok() && b.is_ok() && c.is_ok(), "{a:?} {b:?} {c:?}");
+    assert!(matches!(d, Err(StorageError::Busy)), "{d:?}");
+    assert!(slow().await.is_ok());
+    assert_eq!(database.waiting_reads(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn queries_given_up_return_their_connection() {
+    let folder = folder();
+    let database = open(LocalOptions { readers: 1, max_waiting_reads: 8, ..options(&folder) });
+    for _ in 0..5 {
+        let _ = tokio::time::timeout(Duration::from_millis(1), database.query(Query::new(SLOW, []))).await;
+    }
+    assert_eq!(numbers(&database).await, [0_i64; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_close_finishes_what_waits() {
+    let folder = folder();
+    let options = options(&folder);
+    let database = Arc::new(open(options.clone()));
+    let obstacle = Obstacle::new(&options);
+    let waiting: Vec<_> = (1..=20)
+        .map(|n| {
+            let database = Arc::clone(&database);
+            tokio::spawn(async move { database.execute(pair(n, "x")).await })
+        })
+        .collect();
+    let read = {
+        let database = Arc::clone(&database);
+        tokio::spawn(async move { database.query(Query::new(SLOW, [])).await })
+    };
+    while database.waiting_writes() < 5 {
+        tokio::task::yield_now().await;
+    }
+    let close = {
+        let database = Arc::clone(&database);
+        tokio::spawn(async move { database.close().await })
+    };
+    obstacle.remove();
+    close.await.expect("close").expect("a clean close");
+    let mut written = Vec::new();
+    for (n, call) in (1..).zip(waiting) {
+        match call.await.expect("a writer") {
+            Ok(_) => written.push(n),
+            Err(StorageError::Unavailable(_)) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert!(written.len() >= 5, "{written:?}");
+    assert!(matches!(read.await.expect("a reader"), Ok(_) | Err(StorageError::Unavailable(_))));
+
+    let late = database.execute(pair(99, "x")).await;
+    assert!(matches!(late, Err(StorageError::Unavailable(_))), "{late:?}");
+    let late = database.query(Query::new(NUMBERS, [])).await;
+    assert!(matches!(late, Err(StorageError::Unavailable(_))), "{late:?}");
+    assert_eq!(database.close().await.map_err(|error| error.to_string()), Ok(()));
+    assert_eq!(*database.failed().borrow(), None);
+
+    // The closed one is still there, but all of its files are free, and the log is empty.
+    assert_eq!(fs::metadata(options.path.with_extension("db-wal")).map(|log| log.len()).ok(), Some(0));
+    assert_eq!(numbers(&open(options)).await, written);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drop_is_a_close() {
+    let folder = folder();
+    let options = options(&folder);
+    for n in 1..=3 {
+        let database = open(options.clone());
+        database.execute(pair(n, "x")).await.expect("a batch");
+        drop(database);
+        assert_eq!(fs::metadata(options.path.with_extension("db-wal")).map(|log| log.len()).ok(), Some(0));
+    }
+    assert_eq!(numbers(&open(options)).await, [1, 2, 3]);
+}
+
+#[tokio::test]
+async fn positions_are_known_from_the_start() {
+    let folder = folder();
+    let database = open(options(&folder));
+    let empty = database.query(Query::new(NUMBERS, [])).await.expect("a query").position;
+    assert!(empty > Position::UNKNOWN);
+    let first = database.execute(pair(1, "x")).await.expect("a batch").position;
+    assert_eq!(first, Position(empty.0 + 1));
+    assert_eq!(database.query(Query::new(NUMBERS, [])).await.expect("a query").position, first);
+}
+
+#[tokio::test]
+async fn only_statements_that_write_are_executed() {
+    static WRONG: [StatementDef; 8] = [
+        StatementDef { id: "test.select", version: 1, sql: "SELECT 1" },
+        StatementDef { id: "test.commit", version: 1, sql: "COMMIT" },
+        StatementDef { id: "test.begin", version: 1, sql: "BEGIN" },
+        StatementDef { id: "test.release", version: 1, sql: "RELEASE batch" },
+        StatementDef { id: "test.attach", version: 1, sql: "ATTACH ':memory:' AS other" },
+        StatementDef { id: "test.two", version: 1, sql: "DELETE FROM users; DELETE FROM roles" },
+        StatementDef { id: "test.empty", version: 1, sql: "" },
+        StatementDef { id: "test.quotes", version: 1, sql: "DELETE FROM users WHERE username = \"text\"" },
+    ];
+    let folder = folder();
+    let database = open(options(&folder));
+    for wrong in &WRONG {
+        let outcome = database.execute(Batch::from(vec![config(1, "x"), wrong.with([])])).await;
+        assert!(matches!(outcome, Err(StorageError::Refused(_))), "{}: {outcome:?}", wrong.id);
+    }
+    assert_eq!(numbers(&database).await, [0_i64; 0]);
+}
+
+#[tokio::test]
+async fn only_statements_that_read_are_queried() {
+    let folder = folder();
+    let database = open(options(&folder));
+    database.execute(pair(1, "x")).await.expect("a batch");
+    for sql in [
+        "DELETE FROM config_info",
+        "DELETE FROM config_info RETURNING id",
+        "UPDATE config_info SET id = 2",
+        "BEGIN",
+        "DROP TABLE users",
+        "SELECT 1; SELECT 2",
+        "SELECT 0.5",
+        "SELECT x'00'",
+    ] {
+        let outcome = database.query(Query::new(sql, [])).await;
+        assert!(matches!(outcome, Err(StorageError::Refused(_))), "{sql}: {outcome:?}");
+    }
+    assert_eq!(numbers(&database).await, [1]);
+}
+
+#[tokio::test]
+async fn nul_is_a_character_like_others() {
+    let folder = folder();
+    let options = options(&folder);
+    let text = "\0before\0after\0";
+    let database = open(options.clone());
+    database.execute(pair(1, text)).await.expect("a batch");
+    drop(database);
+    let read = open(options).query(Query::new("SELECT content FROM config_info WHERE content = ?1", [text.into()])).await;
+    assert_eq!(read.expect("a query").rows, [[text.into()]]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_does_not_grow_with_overwrites() {
+    static SET: StatementDef =
+        StatementDef { id: "test.set", version: 1, sql: "UPDATE config_info SET content = ?1 WHERE id = 1" };
+    let folder = folder();
+    let options = options(&folder);
+    let database = open(options.clone());
+    database.execute(Batch::from(vec![config(1, "x")])).await.expect("a batch");
+    let content = "x".repeat(1 << 20);
+    for _ in 0..100 {
+        database.execute(Batch::from(vec![SET.with([content.as_str().into()])])).await.expect("a batch");
+    }
+    let bytes = |suffix| fs::metadata(options.path.with_extension(suffix)).expect("a file").len();
+    assert!(bytes("db-wal") < 24 << 20, "{}", bytes("db-wal"));
+    assert!(bytes("db") < 8 << 20, "{}", bytes("db"));
+}

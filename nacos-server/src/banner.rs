@@ -1,0 +1,38 @@
+//! The one screen that a server prints when it is ready.
+
+use std::fmt::Write as _;
+
+use nacos_core::settings::Settings;
+
+use crate::{NACOS_VERSION, NacosServer};
+
+/// What is printed: version, addresses, data folder, whether auth is on, what to try first.
+pub fn banner(server: &NacosServer, settings: &Settings) -> String {
+    let addr = server.local_addr();
+    let host = if addr.ip().is_unspecified() { "127.0.0.1".to_owned() } else { addr.ip().to_string() };
+    let base = format!("http://{host}:{}{}", addr.port(), settings.server.context_path);
+    let home = std::path::absolute(&settings.server.home).unwrap_or_else(|_| settings.server.home.clone());
+    let auth = if settings.auth.enabled {
+        "on".to_owned()
+    } else if addr.ip().is_loopback() {
+        "off: only this machine can reach the server".to_owned()
+    } else {
+        "OFF, and the server listens beyond this machine: anyone who reaches it can read and write".to_owned()
+    };
+    let mut out = String::new();
+    let version = env!("CARGO_PKG_VERSION");
+    let _ = write!(
+        out,
+        "\n  nacos-server {version}, serving clients of Nacos {NACOS_VERSION}\n\n  \
+         HTTP   {base}  (listening on {addr})\n  \
+         Data   {}\n  \
+         Mode   standalone, embedded SQLite\n  \
+         Auth   {auth}\n\n  \
+         Try:   curl -d 'dataId=hello&group=DEFAULT_GROUP&content=world' {base}/v1/cs/configs\n         \
+         curl '{base}/v1/cs/configs?dataId=hello&group=DEFAULT_GROUP'\n         \
+         curl {base}/actuator/prometheus\n\n  \
+         Ctrl-C stops the server.\n\n",
+        home.display(),
+    );
+    out
+}

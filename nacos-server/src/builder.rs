@@ -1,0 +1,346 @@
+//! Composing a server: what it is made of, and its start and stop in order.
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use nacos_config::{ConfigModule, ConfigOptions, trace::Trace};
+use nacos_core::{
+    auth::AuthPlugin,
+    id::{Ids, WORKER_MAX},
+    metrics::Metrics,
+    settings::Settings,
+    storage::{DatabaseOperate, LocalDatabaseOperate, LocalOptions, OpenError},
+    web::{BodyLimits, Dispatcher, DispatcherOptions, Routes},
+};
+use tokio::{sync::watch, task::JoinHandle};
+
+use crate::{
+    DataDir, DataDirError, LogControl, actuator,
+    console::{self, ConsoleState, ConsoleTexts},
+    namespace::Namespaces,
+    serve,
+};
+
+/// A body must be there this long after its headers.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Why a server did not start. `Display` says what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A setting asks for what this version cannot do; starting without it would be worse.
+    #[error("{0}")]
+    NotAvailable(String),
+    /// The data folder cannot be used.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The embedded database cannot be opened.
+    #[error(transparent)]
+    Database(#[from] OpenError),
+    /// The log files cannot be written.
+    #[error("write log files in {0}")]
+    Logs(PathBuf, #[source] std::io::Error),
+    /// The port cannot be had: something else listens there, or the address is not this machine's.
+    #[error("listen on {0}")]
+    Listen(SocketAddr, #[source] std::io::Error),
+    /// Configuration management did not start.
+    #[error(transparent)]
+    Config(#[from] nacos_config::StartError),
+}
+
+/// Says what a server is made of. Everything has a default but the settings.
+pub struct Builder {
+    settings: Settings,
+    storage: Option<Arc<dyn DatabaseOperate>>,
+    auth: Option<Arc<dyn AuthPlugin>>,
+    config: bool,
+    console: bool,
+    routes: Routes,
+    log_control: LogControl,
+    progress: Progress,
+}
+
+/// Is told of long work at start: rows read, and rows in all.
+pub type Progress = Box<dyn FnMut(u64, u64) + Send>;
+
+/// A running server.
+pub struct NacosServer {
+    local_addr: SocketAddr,
+    metrics: Metrics,
+    config: Option<ConfigModule>,
+    stop: watch::Sender<bool>,
+    serving: JoinHandle<()>,
+    database: Option<Arc<LocalDatabaseOperate>>,
+    trace: Option<nacos_config::trace::TraceGuard>,
+}
+
+impl NacosServer {
+    /// A server with these settings: configuration management and the console, on the embedded database.
+    pub fn builder(settings: Settings) -> Builder {
+        Builder {
+            settings,
+            storage: None,
+            auth: None,
+            config: true,
+            console: true,
+            routes: Routes::new(),
+            log_control: LogControl::none(),
+            progress: Box::new(|_, _| {}),
+        }
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Its metrics.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Configuration management, unless it was left out.
+    pub fn config(&self) -> Option<&ConfigModule> {
+        self.config.as_ref()
+    }
+
+    /// Waits until the server cannot go on, and says why: its database failed so that no write may be answered
+    /// any more. Never ends otherwise.
+    pub async fn failed(&self) -> String {
+        if let Some(database) = &self.database {
+            let mut failed = database.failed();
+            if let Ok(reason) = failed.wait_for(Option::is_some).await {
+                return reason.clone().unwrap_or_default();
+            }
+        }
+        std::future::pending().await
+    }
+
+    /// Stops in order: held polls are answered, requests finished, copies and logs written, the database closed.
+    pub async fn stop(self) {
+        if let Some(config) = &self.config {
+            config.release_polls();
+        }
+        self.stop.send_replace(true);
+        if let Err(error) = self.serving.await {
+            tracing::error!(%error, "the HTTP port's task broke");
+        }
+        if let Some(config) = self.config {
+            config.stop().await;
+        }
+        drop(self.trace);
+        // Closing waits for the disk.
+        let _ = tokio::task::spawn_blocking(move || drop(self.database)).await;
+    }
+}
+
+impl Builder {
+    /// Keeps everything in this storage instead of the embedded database.
+    pub fn storage(mut self, storage: Arc<dyn DatabaseOperate>) -> Self {
+        self.storage = Some(storage);
+        self
+    }
+
+    /// Asks this plug-in about every request to a route that is not open.
+    pub fn auth(mut self, auth: Arc<dyn AuthPlugin>) -> Self {
+        self.auth = Some(auth);
+        self
+    }
+
+    /// With or without configuration management.
+    pub fn with_config(mut self, with: bool) -> Self {
+        self.config = with;
+        self
+    }
+
+    /// With or without the console's endpoints (namespaces, server state, health).
+    pub fn with_console(mut self, with: bool) -> Self {
+        self.console = with;
+        self
+    }
+
+    /// Adds routes of one's own. Their paths lie below the context path; each says what it needs of its callers.
+    pub fn routes(mut self, routes: Routes) -> Self {
+        self.routes.merge(routes);
+        self
+    }
+
+    /// What changes log levels, for the endpoint of that purpose.
+    pub fn log_control(mut self, control: LogControl) -> Self {
+        self.log_control = control;
+        self
+    }
+
+    /// Is told of long work at start.
+    pub fn progress(mut self, progress: impl FnMut(u64, u64) + Send + 'static) -> Self {
+        self.progress = Box::new(progress);
+        self
+    }
+
+    /// Starts: takes the port, opens the store, reads what is stored, serves.
+    ///
+    /// # Errors
+    /// [`StartError`]; then nothing is left running and the port is free.
+    pub async fn start(self) -> Result<NacosServer, StartError> {
+        let settings = self.settings;
+        refuse_unavailable(&settings, self.auth.is_some(), self.storage.is_some())?;
+        let wanted = settings.listen_addr();
+        let listen_error = |error| StartError::Listen(wanted, error);
+        let listener = serve::bind(wanted).map_err(listen_error)?;
+        let local_addr = listener.local_addr().map_err(listen_error)?;
+
+        let metrics = Metrics::new();
+        let data = DataDir::open(&settings.server.home)?;
+        let (storage, database) = match self.storage {
+            Some(storage) => (storage, None),
+            None => {
+                let path = data.database();
+                let opened = tokio::task::spawn_blocking(move || LocalDatabaseOperate::open(LocalOptions::new(path)));
+                let database = Arc::new(opened.await.map_err(|_| {
+                    StartError::NotAvailable("opening the database broke; the log has more".to_owned())
+                })??);
+                (database.clone() as Arc<dyn DatabaseOperate>, Some(database))
+            }
+        };
+        let worker = match settings.core.worker_id {
+            Some(worker) => worker,
+            None => (data.node_id()? % (u64::from(WORKER_MAX) + 1)) as u16,
+        };
+        let ids = Arc::new(Ids::new(worker));
+        let quota = i32::try_from(settings.config.capacity.tenant_quota).unwrap_or(i32::MAX);
+        let namespaces = Arc::new(Namespaces::new(storage.clone(), ids.clone(), quota));
+        let self_ip = settings.server.ip.clone().unwrap_or_else(|| own_ip(local_addr));
+
+        let mut routes = Routes::new();
+        let (config, trace) = if self.config {
+            let (trace, guard) = start_trace(&settings, &self_ip, &metrics)?;
+            let control = self.log_control.clone();
+            let options = ConfigOptions {
+                settings: settings.config.clone(),
+                db: storage,
+                ids,
+                namespaces: namespaces.clone(),
+                disk: Some(data.config_data()),
+                trace,
+                self_ip,
+                metrics: metrics.clone(),
+                set_log_level: Arc::new(move |name, level| control.set(name, level)),
+            };
+            let config = ConfigModule::start(options, self.progress).await?;
+            routes.merge(config.routes());
+            (Some(config), guard)
+        } else {
+            (None, None)
+        };
+        // By now everything is read: a request that is accepted finds a server that is ready.
+        let readiness: console::ReadinessSource = Arc::new(|| Ok(()));
+        if self.console {
+            routes.merge(console::routes(ConsoleState {
+                namespaces,
+                state: state_source(&settings, local_addr),
+                readiness: readiness.clone(),
+                texts: Arc::new(ConsoleTexts::load(&data.root().join("conf"))),
+            }));
+        }
+        routes.merge(actuator::routes(metrics.clone(), readiness));
+        routes.merge(self.routes);
+        let http = settings.http.clone();
+        let dispatcher = Dispatcher::new(
+            routes,
+            DispatcherOptions {
+                context_path: settings.server.context_path.clone(),
+                bodies: BodyLimits::new(http.max_body_bytes as usize, http.max_bodies_bytes as usize, BODY_TIMEOUT),
+                check_params: settings.core.param_check,
+                auth: self.auth,
+                metrics: metrics.clone(),
+            },
+        );
+        let stop = watch::Sender::new(false);
+        let drain = settings.server.shutdown_timeout;
+        let serving = tokio::spawn(serve::serve(listener, dispatcher, http, stop.subscribe(), drain));
+        Ok(NacosServer { local_addr, metrics, config, stop, serving, database, trace })
+    }
+}
+
+/// Refuses settings that would be silently not what they say.
+fn refuse_unavailable(settings: &Settings, has_auth: bool, has_storage: bool) -> Result<(), StartError> {
+    let refuse = |text: &str| Err(StartError::NotAvailable(text.to_owned()));
+    if settings.auth.enabled && !has_auth {
+        return refuse(
+            "nacos.core.auth.enabled is set, but this version has no authentication yet: it would let everybody \
+             in. Unset it to serve loopback alone, or compose a server with an auth plug-in",
+        );
+    }
+    let platform = settings.storage.platform.trim();
+    if !has_storage && !(platform.is_empty() || platform.eq_ignore_ascii_case("derby")) {
+        return Err(StartError::NotAvailable(format!(
+            "spring.sql.init.platform is {platform}, but this version keeps its data in the embedded database \
+             alone. Unset it, or compose a server with a storage of its own"
+        )));
+    }
+    if !settings.cluster.standalone {
+        return refuse(
+            "the settings name members of a cluster (nacos.member.list or conf/cluster.conf), but this version \
+             runs standalone alone. Unset them, or set nacos.standalone=true",
+        );
+    }
+    Ok(())
+}
+
+fn start_trace(
+    settings: &Settings,
+    self_ip: &str,
+    metrics: &Metrics,
+) -> Result<(Trace, Option<nacos_config::trace::TraceGuard>), StartError> {
+    if !settings.logs.trace {
+        return Ok((Trace::disabled(), None));
+    }
+    let folder = settings.logs.path.clone();
+    let options = nacos_config::trace::TraceOptions {
+        folder: folder.clone(),
+        max_file_bytes: settings.logs.max_file_bytes,
+        max_files: settings.logs.max_files as u32,
+        queue_max: 65_536,
+        self_ip: self_ip.to_owned(),
+    };
+    let (trace, guard) = Trace::start(options, metrics).map_err(|error| StartError::Logs(folder, error))?;
+    Ok((trace, Some(guard)))
+}
+
+/// The address to show for this server: the one it listens on, loopback if it listens on all.
+fn own_ip(listening: SocketAddr) -> String {
+    let ip = listening.ip();
+    if ip.is_unspecified() { "127.0.0.1".to_owned() } else { ip.to_string() }
+}
+
+/// What `/v1/console/server/state` shows (http-core reference, section 3).
+fn state_source(settings: &Settings, addr: SocketAddr) -> console::StateSource {
+    let config = &settings.config;
+    let flag = |on: bool| Some(on.to_string());
+    let number = |value: u64| Some(value.to_string());
+    let state = vec![
+        ("startup_mode", Some(if settings.cluster.standalone { "standalone" } else { "cluster" }.to_owned())),
+        ("function_mode", settings.raw("nacos.functionMode").filter(|mode| *mode != "all").map(str::to_owned)),
+        ("server_port", Some(addr.port().to_string())),
+        ("datasource_platform", Some(settings.storage.platform.clone())),
+        ("auth_enabled", flag(settings.auth.enabled)),
+        ("auth_system_type", Some("nacos".to_owned())),
+        ("auth_admin_request", flag(false)),
+        ("login_page_enabled", flag(settings.auth.enabled)),
+        ("console_ui_enabled", flag(settings.server.console_ui)),
+        ("config_retention_days", number(config.retention.as_secs() / 86_400)),
+        ("plugin_datasource_log_enabled", flag(false)),
+        ("isManageCapacity", flag(config.capacity.manage)),
+        ("isCapacityLimitCheck", flag(config.capacity.limit_check)),
+        ("defaultClusterQuota", number(config.capacity.cluster_quota.into())),
+        ("defaultGroupQuota", number(config.capacity.group_quota.into())),
+        ("defaultMaxSize", number(config.capacity.max_size.into())),
+        ("defaultMaxAggrSize", number(config.capacity.max_aggr_size.into())),
+        ("defaultMaxAggrCount", number(config.capacity.max_aggr_count.into())),
+        ("maxContent", number(config.max_content as u64)),
+        ("isHealthCheck", flag(config.notify.health_check)),
+        ("maxHealthCheckFailCount", number(config.notify.max_health_check_fail_count.into())),
+        ("notifyConnectTimeout", number(config.notify.connect_timeout.as_millis() as u64)),
+        ("notifySocketTimeout", number(config.notify.socket_timeout.as_millis() as u64)),
+    ];
+    Arc::new(move || state.clone())
+}

@@ -1,0 +1,58 @@
+//! The log on standard error, and its levels, which an operator may change while the server runs.
+
+use std::sync::Arc;
+
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::{EnvFilter, layer::SubscriberExt, reload, util::SubscriberInitExt};
+
+/// Changes levels. Cheap to clone.
+#[derive(Clone)]
+pub struct LogControl {
+    set: Arc<dyn Fn(&str, &str) -> bool + Send + Sync>,
+}
+
+impl LogControl {
+    /// A control that changes nothing: for servers within a process that logs on its own.
+    pub fn none() -> Self {
+        Self { set: Arc::new(|_, _| false) }
+    }
+
+    /// Sets the level of a logger by Nacos' name of it (`config-server`, `naming-server`, `core`, `remote` …; any
+    /// other name, the whole server). `false` if the level is none.
+    pub fn set(&self, logger: &str, level: &str) -> bool {
+        (self.set)(logger, level)
+    }
+}
+
+/// Begins to log to standard error from this level up. `None` if the process logs already.
+pub fn init(level: LevelFilter) -> Option<LogControl> {
+    let (filter, handle) = reload::Layer::new(EnvFilter::default().add_directive(level.into()));
+    let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(ansi).with_target(true);
+    tracing_subscriber::registry().with(filter).with(layer).try_init().ok()?;
+    let set = move |logger: &str, level: &str| {
+        let level = match level.to_ascii_lowercase().as_str() {
+            "all" => "trace".to_owned(),
+            level => level.to_owned(),
+        };
+        let Ok(level) = level.parse::<LevelFilter>() else { return false };
+        let module = match logger {
+            name if name.starts_with("config") => Some("nacos_config"),
+            name if name.starts_with("naming") => Some("nacos_naming"),
+            name if name.starts_with("core") || name.starts_with("remote") => Some("nacos_core"),
+            _ => None,
+        };
+        let directive = match module {
+            Some(module) => format!("{module}={level}").parse(),
+            None => level.to_string().parse(),
+        };
+        let Ok(directive) = directive else { return false };
+        handle
+            .modify(|filter| {
+                let changed = std::mem::take(filter).add_directive(directive);
+                *filter = changed;
+            })
+            .is_ok()
+    };
+    Some(LogControl { set: Arc::new(set) })
+}

@@ -1,0 +1,186 @@
+//! `bench config`: the order of the measurements, and how long each is.
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+
+use super::{
+    gets, growth, held, limits, notify,
+    process::{Bare, Machine, Subject},
+    publishes,
+    report::Report,
+    start, watched,
+};
+
+/// Options of `bench config`.
+#[derive(clap::Args, Default)]
+pub struct Args {
+    /// A short form, under a minute: it shows that all works, its figures are rough.
+    #[arg(long)]
+    quick: bool,
+    /// Writes the figures to this file as JSON too.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Only these parts.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<Part>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    Start,
+    Gets,
+    Publishes,
+    Held,
+    Watched,
+    Notify,
+    Growth,
+}
+
+impl Args {
+    /// The short form of everything.
+    pub fn quick() -> Self {
+        Self { quick: true, ..Self::default() }
+    }
+
+    /// The same options as they stand on a command line.
+    pub fn to_arguments(&self) -> Vec<String> {
+        let mut arguments = Vec::new();
+        if self.quick {
+            arguments.push("--quick".to_owned());
+        }
+        if let Some(file) = &self.json {
+            arguments.extend(["--json".to_owned(), file.display().to_string()]);
+        }
+        for part in &self.only {
+            let name = part.to_possible_value().map(|value| value.get_name().to_owned());
+            arguments.extend(name.into_iter().flat_map(|name| ["--only".to_owned(), name]));
+        }
+        arguments
+    }
+
+    fn wants(&self, part: Part) -> bool {
+        self.only.is_empty() || self.only.contains(&part)
+    }
+}
+
+/// How much of each is measured.
+struct Plan {
+    starts: usize,
+    gets: gets::Plan,
+    publishes: publishes::Plan,
+    held: Vec<usize>,
+    watched: usize,
+    notify: notify::Plan,
+    overwrites: Vec<usize>,
+}
+
+impl Plan {
+    fn full() -> Self {
+        Self {
+            starts: 9,
+            gets: gets::Plan { rounds: 7, round: Duration::from_secs(3) },
+            publishes: publishes::Plan { rounds: 5, part: Duration::from_secs(4) },
+            held: vec![1_000, 10_000, 30_000],
+            watched: 1_000,
+            notify: notify::Plan { polls: 10_000, rounds: 7 },
+            overwrites: vec![1_000, 10_000, 25_000, 50_000],
+        }
+    }
+
+    fn quick() -> Self {
+        Self {
+            starts: 3,
+            gets: gets::Plan { rounds: 3, round: Duration::from_secs(1) },
+            publishes: publishes::Plan { rounds: 1, part: Duration::from_secs(2) },
+            held: vec![1_000],
+            watched: 200,
+            notify: notify::Plan { polls: 1_000, rounds: 3 },
+            overwrites: vec![1_000, 6_000],
+        }
+    }
+}
+
+/// Runs the benchmarks. A missed target is printed; a wrong answer is an error.
+pub fn run(args: &Args) -> Result<()> {
+    let plan = if args.quick { Plan::quick() } else { Plan::full() };
+    let open_files = limits::raise_open_files()?;
+    let quiet = Machine::now()?;
+    // One thread: the servers need the other cores more.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut report = Report { machine: machine(open_files)?, ..Report::default() };
+    if [Part::Start, Part::Gets, Part::Publishes].into_iter().any(|part| args.wants(part)) {
+        let configs: Vec<(String, String)> =
+            (0..1_000).map(|n| (format!("bench-config-{n:04}"), format!("{n:04}").repeat(256))).collect();
+        let data = start::data_folder()?;
+        eprintln!("start");
+        let server = start::measure(&mut report, &runtime, plan.starts, data.path(), &configs)?;
+        let bare = Bare::start()?;
+        let (ours, theirs) = (Subject::from(&server), bare.subject());
+        if args.wants(Part::Gets) {
+            eprintln!("gets");
+            gets::measure(&mut report, &plan.gets, ours, theirs, &configs)?;
+        }
+        if args.wants(Part::Publishes) {
+            eprintln!("publishes");
+            publishes::measure(&mut report, &runtime, &plan.publishes, ours, theirs, data.path())?;
+        }
+        server.stop().context("stop the server")?;
+    }
+    if args.wants(Part::Held) {
+        eprintln!("held polls");
+        held::measure(&mut report, &runtime, &plan.held, open_files)?;
+    }
+    if args.wants(Part::Watched) {
+        eprintln!("watched keys");
+        watched::measure(&mut report, &runtime, plan.watched)?;
+    }
+    if args.wants(Part::Notify) {
+        eprintln!("notification");
+        notify::measure(&mut report, &runtime, &plan.notify, open_files)?;
+    }
+    if args.wants(Part::Growth) {
+        eprintln!("overwrites");
+        growth::measure(&mut report, &runtime, &plan.overwrites)?;
+    }
+    report.machine.push(format!("other programs took {:.0}% of the machine meanwhile", 100.0 * quiet.others_since()?));
+    report.print();
+    args.json.as_deref().map_or(Ok(()), |file| report.write_json(file))
+}
+
+/// What the figures were measured on.
+fn machine(open_files: u64) -> Result<Vec<String>> {
+    let cores = std::thread::available_parallelism()?;
+    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("unknown processor");
+    let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = memory.lines().find_map(|line| line.strip_prefix("MemTotal:")).unwrap_or_default();
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    Ok(vec![
+        format!(
+            "{cores} cores of {}, {} of memory, Linux {}",
+            model.trim_matches([' ', '\t', ':']),
+            total.trim(),
+            kernel.trim()
+        ),
+        format!("open files: at most {open_files}; servers and load generator share the cores"),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_come_back() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            args: Args,
+        }
+        let args = Args { quick: true, json: Some("f.json".into()), only: vec![Part::Gets, Part::Held] };
+        let line: Line = clap::Parser::parse_from([vec!["bench".to_owned()], args.to_arguments()].concat());
+        assert!(line.args.quick && line.args.only == args.only && line.args.json == args.json);
+    }
+}
