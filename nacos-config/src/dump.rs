@@ -106,18 +106,8 @@ impl Dump {
     /// Takes over what a committed write left of a part: a content, or nothing. Tells those who wait if it is
     /// another content than before. Returns at once; disk copies follow.
     pub fn apply(&self, key: &ConfigKey, part: &Part, position: Position, stored: Option<&Stored>) {
-        self.latest.fetch_max(position.0, Ordering::Relaxed);
-        let applied = self.cache.apply(key, part, position, stored);
-        if applied == Applied::Stale {
+        if !self.take_over(key, part, position, stored) {
             return;
-        }
-        if *part == Part::Formal {
-            self.switches.observe(key, stored.map(|stored| &*stored.content));
-        }
-        self.dirty.lock().insert(key.clone());
-        self.dirtied.notify_one();
-        if applied == Applied::Changed {
-            self.changes.publish(LocalDataChange { key: key.clone(), part: part.clone() });
         }
         let now = clock::wall_ms();
         let modified = stored.map_or(now, |stored| stored.last_modified);
@@ -130,6 +120,24 @@ impl Dump {
             delay_ms: now - modified,
             length: stored.map_or(0, |stored| stored.content.len() as u64),
         });
+    }
+
+    /// [`Self::apply`] without a line in the log, of which a full dump would make too many. `false` if it came late.
+    fn take_over(&self, key: &ConfigKey, part: &Part, position: Position, stored: Option<&Stored>) -> bool {
+        self.latest.fetch_max(position.0, Ordering::Relaxed);
+        let applied = self.cache.apply(key, part, position, stored);
+        if applied == Applied::Stale {
+            return false;
+        }
+        if *part == Part::Formal {
+            self.switches.observe(key, stored.map(|stored| &*stored.content));
+        }
+        self.dirty.lock().insert(key.clone());
+        self.dirtied.notify_one();
+        if applied == Applied::Changed {
+            self.changes.publish(LocalDataChange { key: key.clone(), part: part.clone() });
+        }
+        true
     }
 
     /// Reads all contents of a key again and takes them over.
@@ -173,7 +181,7 @@ impl Dump {
                 last_id = page.last_id;
                 done += page.contents.len() as u64;
                 for (key, part, stored) in page.contents {
-                    self.apply(&key, &part, page.position, Some(&stored));
+                    self.take_over(&key, &part, page.position, Some(&stored));
                     seen.insert((key, part));
                 }
                 progress(done, total.max(done));

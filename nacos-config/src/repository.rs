@@ -167,8 +167,9 @@ pub struct Row {
     pub encrypted_data_key: Option<String>,
 }
 
-const ROW: &str = "id, data_id, group_id, tenant_id, app_name, content, md5, gmt_create, gmt_modified, src_user, \
-                   src_ip, c_desc, c_use, effect, type, c_schema, encrypted_data_key";
+const ROW: &str = "a.id, a.data_id, a.group_id, a.tenant_id, a.app_name, a.content, a.md5, a.gmt_create, \
+                   a.gmt_modified, a.src_user, a.src_ip, a.c_desc, a.c_use, a.effect, a.type, a.c_schema, \
+                   a.encrypted_data_key";
 
 /// One row of `his_config_info`.
 #[derive(Debug, Clone)]
@@ -469,7 +470,7 @@ impl Repository {
 
     /// The row of a key.
     pub async fn find(&self, key: &ConfigKey) -> Result<Option<Row>, StorageError> {
-        let sql = format!("SELECT {ROW} FROM config_info WHERE data_id = ?1 AND group_id = ?2 AND tenant_id = ?3");
+        let sql = format!("SELECT {ROW} FROM config_info a WHERE data_id = ?1 AND group_id = ?2 AND tenant_id = ?3");
         let rows = self.db.query(Query::new(sql, key_args(key))).await?;
         rows.rows.into_iter().next().map(read_row).transpose()
     }
@@ -480,12 +481,13 @@ impl Repository {
         // SQLite binds at most 32,766 values; far smaller steps keep the statement cache useful as well.
         for ids in ids.chunks(500) {
             let marks = marks(1, ids.len());
-            let sql = format!("SELECT {ROW} FROM config_info WHERE id IN ({marks}) ORDER BY id");
+            let sql = format!("SELECT {ROW} FROM config_info a WHERE id IN ({marks}) ORDER BY id");
             let args: Vec<Value> = ids.iter().map(|id| (*id).into()).collect();
             for row in self.db.query(Query::new(sql, args)).await?.rows {
                 found.push(read_row(row)?);
             }
         }
+        found.sort_by_key(|row| row.id);
         Ok(found)
     }
 
@@ -618,21 +620,26 @@ impl Repository {
         Ok(changed)
     }
 
-    /// How many rows a filter finds, and those of one page (from 1) in the order of their ids.
+    /// How many rows a filter finds, and those of one page (from 1). With tags a row comes once for each of them
+    /// that it bears, as in Nacos.
     pub async fn search(&self, filter: &Filter, page: i64, size: i64) -> Result<(i64, Vec<Row>), StorageError> {
-        let (condition, args) = filter.sql();
-        let total = self
-            .db
-            .query(Query::new(format!("SELECT count(*) FROM config_info a WHERE {condition}"), args.clone()))
-            .await?;
+        let (source, condition, args) = filter.sql();
+        let total =
+            self.db.query(Query::new(format!("SELECT count(*) FROM {source} WHERE {condition}"), args.clone())).await?;
         let total = first_int(&total)?;
         let offset = (page - 1).saturating_mul(size);
         if offset >= total {
             return Ok((total, Vec::new()));
         }
         let next = args.len() + 1;
+        // Nacos names no order; the recorded server's came from the indexes that its database chose.
+        let order = match (filter.blur, filter.tags.is_empty()) {
+            (true, true) => "a.group_id, a.data_id, a.tenant_id",
+            (_, true) => "a.id",
+            (_, false) => "a.id, b.nid",
+        };
         let sql = format!(
-            "SELECT {ROW} FROM config_info a WHERE {condition} ORDER BY id LIMIT ?{next} OFFSET ?{}",
+            "SELECT {ROW} FROM {source} WHERE {condition} ORDER BY {order} LIMIT ?{next} OFFSET ?{}",
             next + 1
         );
         let mut args = args;
@@ -645,10 +652,10 @@ impl Repository {
 
     /// Rows for an export: what the filter finds after `last_id`, at most `most`, in the order of their ids.
     pub async fn export_page(&self, filter: &Filter, last_id: i64, most: i64) -> Result<Vec<Row>, StorageError> {
-        let (condition, mut args) = filter.sql();
+        let (source, condition, mut args) = filter.sql();
         let next = args.len() + 1;
         let sql = format!(
-            "SELECT {ROW} FROM config_info a WHERE {condition} AND id > ?{next} ORDER BY id LIMIT ?{}",
+            "SELECT {ROW} FROM {source} WHERE {condition} AND a.id > ?{next} ORDER BY a.id LIMIT ?{}",
             next + 1
         );
         args.push(last_id.into());
@@ -772,8 +779,8 @@ pub struct NamespaceRow {
 }
 
 impl Filter {
-    /// The condition over `config_info a`, and its arguments.
-    fn sql(&self) -> (String, Vec<Value>) {
+    /// The tables, the condition over them, and its arguments.
+    fn sql(&self) -> (&'static str, String, Vec<Value>) {
         let mut args: Vec<Value> = Vec::new();
         let mut conditions = Vec::new();
         let mut add = |text: &str, values: Vec<Value>| {
@@ -806,12 +813,14 @@ impl Filter {
             add("a.type IN (??)", self.types.iter().map(|name| name.as_str().into()).collect());
         }
         if !self.tags.is_empty() {
-            add(
-                "EXISTS (SELECT 1 FROM config_tags_relation b WHERE b.id = a.id AND b.tag_name IN (??))",
-                self.tags.iter().map(|name| name.as_str().into()).collect(),
-            );
+            add("b.tag_name IN (??)", self.tags.iter().map(|name| name.as_str().into()).collect());
         }
-        (conditions.join(" AND "), args)
+        let source = if self.tags.is_empty() {
+            "config_info a"
+        } else {
+            "config_info a JOIN config_tags_relation b ON b.id = a.id"
+        };
+        (source, conditions.join(" AND "), args)
     }
 }
 

@@ -2,10 +2,17 @@
 
 mod storage_support;
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{
+    fs,
+    future::{Future, poll_fn},
+    pin::Pin,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use nacos_core::storage::{
-    Batch, DatabaseOperate, LocalDatabaseOperate, LocalOptions, Position, Query, StatementDef, StorageError,
+    Batch, Committed, DatabaseOperate, LocalDatabaseOperate, LocalOptions, Position, Query, StatementDef, StorageError,
 };
 use rusqlite::Connection;
 use storage_support::{NUMBERS, config, numbers, pair};
@@ -23,19 +30,42 @@ fn open(options: LocalOptions) -> LocalDatabaseOperate {
     LocalDatabaseOperate::open(options).expect("open the database")
 }
 
-/// Keeps the database from writing as long as it lives.
-struct Obstacle(Connection);
+type Call = Pin<Box<dyn Future<Output = Result<Committed, StorageError>> + Send>>;
 
-impl Obstacle {
-    fn new(options: &LocalOptions) -> Self {
-        let conn = Connection::open(&options.path).expect("a second connection");
-        conn.busy_timeout(Duration::from_secs(10)).expect("a time limit");
-        conn.execute_batch("BEGIN IMMEDIATE").expect("the right to write");
-        Self(conn)
+/// A database whose writing thread stands before an obstacle, with batch 0 in its hands.
+struct Stuck {
+    database: Arc<LocalDatabaseOperate>,
+    obstacle: Connection,
+    first: Call,
+}
+
+impl Stuck {
+    async fn new(options: LocalOptions, content: &str) -> Self {
+        let database = Arc::new(open(options.clone()));
+        let obstacle = Connection::open(&options.path).expect("a second connection");
+        obstacle.busy_timeout(Duration::from_secs(10)).expect("a time limit");
+        obstacle.execute_batch("BEGIN IMMEDIATE").expect("the right to write");
+        let first = call(&database, 0, content).await.expect("a place in the queue");
+        while database.waiting_writes() > 0 {
+            tokio::task::yield_now().await;
+        }
+        Self { database, obstacle, first }
     }
 
-    fn remove(self) {
-        self.0.execute_batch("ROLLBACK").expect("give the right back");
+    async fn set_free(self) -> Arc<LocalDatabaseOperate> {
+        self.obstacle.execute_batch("ROLLBACK").expect("give the right back");
+        self.first.await.expect("the first batch");
+        self.database
+    }
+}
+
+/// Sends a batch. `Ok` is the call that waits for its answer, an error is the answer.
+async fn call(database: &Arc<LocalDatabaseOperate>, number: i64, content: &str) -> Result<Call, StorageError> {
+    let (database, batch) = (Arc::clone(database), pair(number, content));
+    let mut call: Call = Box::pin(async move { database.execute(batch).await });
+    match poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await {
+        Poll::Pending => Ok(call),
+        Poll::Ready(outcome) => Err(outcome.expect_err("no answer before the obstacle is gone")),
     }
 }
 
@@ -46,65 +76,36 @@ const SLOW: &str = "WITH RECURSIVE c (n) AS (SELECT 1 UNION ALL SELECT n + 1 FRO
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_queue_refuses_and_loses_nothing() {
     let folder = folder();
-    let options = LocalOptions { max_waiting: 10, ..options(&folder) };
-    let database = Arc::new(open(options.clone()));
-    let obstacle = Obstacle::new(&options);
-    let (mut waiting, mut accepted) = (tokio::task::JoinSet::new(), Vec::new());
-    // The writing thread takes a first group off the queue, then stands before the obstacle.
-    let mut refused = 0;
-    for n in 0.. {
-        let database = Arc::clone(&database);
-        let mut call = Box::pin(async move { (n, database.execute(pair(n, "x")).await) });
-        let first = std::future::poll_fn(|cx| std::task::Poll::Ready(call.as_mut().poll(cx))).await;
-        match first {
-            std::task::Poll::Pending => {
-                accepted.push(n);
-                waiting.spawn(call);
-            }
-            std::task::Poll::Ready((_, Err(StorageError::Busy))) => refused += 1,
-            std::task::Poll::Ready((_, outcome)) => panic!("{outcome:?}"),
-        }
-        if refused == 5 {
-            break;
-        }
-        tokio::task::yield_now().await;
+    let stuck = Stuck::new(LocalOptions { max_waiting: 10, ..options(&folder) }, "x").await;
+    let mut waiting = Vec::new();
+    for n in 1..=10 {
+        waiting.push(call(&stuck.database, n, "x").await.expect("a place in the queue"));
     }
-    assert!(accepted.len() >= 10, "{accepted:?}");
-    assert!(database.waiting_writes() <= 10);
-    obstacle.remove();
-    while let Some(outcome) = waiting.join_next().await {
-        let (n, outcome) = outcome.expect("a writer");
-        assert!(outcome.is_ok(), "{n}: {outcome:?}");
+    assert_eq!(stuck.database.waiting_writes(), 10);
+    for n in 11..=20 {
+        assert!(matches!(call(&stuck.database, n, "x").await.err(), Some(StorageError::Busy)));
     }
-    assert_eq!(numbers(&*database).await, accepted);
-    assert_eq!(database.waiting_writes(), 0);
+    let database = stuck.set_free().await;
+    for call in waiting {
+        call.await.expect("a batch that waited");
+    }
+    database.execute(pair(21, "x")).await.expect("room again");
+    assert_eq!(numbers(&*database).await, (0..=10).chain([21]).collect::<Vec<_>>());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_bytes_that_wait_are_bounded() {
     let folder = folder();
-    let options = LocalOptions { max_waiting_bytes: 100_000, ..options(&folder) };
-    let database = Arc::new(open(options.clone()));
-    let large = "x".repeat(150_000);
-    database.execute(pair(1, &large)).await.expect("a lone batch of any size");
+    let (large, half) = ("x".repeat(150_000), "x".repeat(40_000));
+    let stuck = Stuck::new(LocalOptions { max_waiting_bytes: 100_000, ..options(&folder) }, &large).await;
+    assert!(matches!(call(&stuck.database, 1, "x").await.err(), Some(StorageError::Busy)));
+    let database = stuck.set_free().await;
+    database.execute(pair(1, &half)).await.expect("room again");
 
-    let obstacle = Obstacle::new(&options);
-    let first = tokio::spawn({
-        let (database, large) = (Arc::clone(&database), large.clone());
-        async move { database.execute(pair(2, &large)).await }
-    });
-    // A batch refused gives its share back at once, so this may be asked until the first one stands in the queue.
-    let mut call = 3;
-    loop {
-        match tokio::time::timeout(Duration::from_millis(5), database.execute(pair(call, "x"))).await {
-            Ok(Err(StorageError::Busy)) => break,
-            Ok(outcome) => panic!("{outcome:?}"),
-            Err(_) => call += 1,
-        }
-    }
-    obstacle.remove();
-    first.await.expect("a writer").expect("a batch that waited");
-    database.execute(pair(1000, &large)).await.expect("room again");
+    let stuck = Stuck::new(LocalOptions::new(folder.path().join("other.db")), &half).await;
+    let second = call(&stuck.database, 1, &half).await.expect("the default has room for more");
+    stuck.set_free().await;
+    second.await.expect("a batch that waited");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -133,37 +134,23 @@ async fn queries_given_up_return_their_connection() {
 async fn a_close_finishes_what_waits() {
     let folder = folder();
     let options = options(&folder);
-    let database = Arc::new(open(options.clone()));
-    let obstacle = Obstacle::new(&options);
-    let waiting: Vec<_> = (1..=20)
-        .map(|n| {
-            let database = Arc::clone(&database);
-            tokio::spawn(async move { database.execute(pair(n, "x")).await })
-        })
-        .collect();
-    let read = {
-        let database = Arc::clone(&database);
-        tokio::spawn(async move { database.query(Query::new(SLOW, [])).await })
-    };
-    while database.waiting_writes() < 5 {
-        tokio::task::yield_now().await;
+    let stuck = Stuck::new(options.clone(), "x").await;
+    let mut waiting = Vec::new();
+    for n in 1..=20 {
+        waiting.push(call(&stuck.database, n, "x").await.expect("a place in the queue"));
     }
-    let close = {
-        let database = Arc::clone(&database);
-        tokio::spawn(async move { database.close().await })
-    };
-    obstacle.remove();
+    let mut read = Box::pin(stuck.database.query(Query::new(SLOW, [])));
+    let begun = poll_fn(|cx| Poll::Ready(read.as_mut().poll(cx))).await;
+    assert!(begun.is_pending());
+    let database = Arc::clone(&stuck.database);
+    let close = tokio::spawn(async move { database.close().await });
+    let read = read.await;
+    let database = stuck.set_free().await;
     close.await.expect("close").expect("a clean close");
-    let mut written = Vec::new();
-    for (n, call) in (1..).zip(waiting) {
-        match call.await.expect("a writer") {
-            Ok(_) => written.push(n),
-            Err(StorageError::Unavailable(_)) => {}
-            Err(error) => panic!("{error}"),
-        }
+    assert!(read.is_ok(), "{read:?}");
+    for call in waiting {
+        call.await.expect("a batch that waited");
     }
-    assert!(written.len() >= 5, "{written:?}");
-    assert!(matches!(read.await.expect("a reader"), Ok(_) | Err(StorageError::Unavailable(_))));
 
     let late = database.execute(pair(99, "x")).await;
     assert!(matches!(late, Err(StorageError::Unavailable(_))), "{late:?}");
@@ -174,7 +161,7 @@ async fn a_close_finishes_what_waits() {
 
     // The closed one is still there, but all of its files are free, and the log is empty.
     assert_eq!(fs::metadata(options.path.with_extension("db-wal")).map(|log| log.len()).ok(), Some(0));
-    assert_eq!(numbers(&open(options)).await, written);
+    assert_eq!(numbers(&open(options)).await, (0..=20).collect::<Vec<_>>());
 }
 
 #[tokio::test(flavor = "multi_thread")]

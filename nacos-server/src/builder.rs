@@ -277,13 +277,21 @@ fn refuse_unavailable(settings: &Settings, has_auth: bool, has_storage: bool) ->
              alone. Unset it, or compose a server with a storage of its own"
         )));
     }
-    if !settings.cluster.standalone {
+    if is_cluster(settings) {
         return refuse(
             "the settings name members of a cluster (nacos.member.list or conf/cluster.conf), but this version \
              runs standalone alone. Unset them, or set nacos.standalone=true",
         );
     }
     Ok(())
+}
+
+/// A cluster if its members are named in any way, unless `nacos.standalone=true` (design, modes).
+fn is_cluster(settings: &Settings) -> bool {
+    !settings.cluster.standalone
+        && (!settings.cluster.members.is_empty()
+            || settings.server.home.join("conf").join("cluster.conf").exists()
+            || settings.raw("nacos.core.member.lookup.type").is_some_and(|kind| !kind.is_empty()))
 }
 
 fn start_trace(
@@ -318,7 +326,7 @@ fn state_source(settings: &Settings, addr: SocketAddr) -> console::StateSource {
     let flag = |on: bool| Some(on.to_string());
     let number = |value: u64| Some(value.to_string());
     let state = vec![
-        ("startup_mode", Some(if settings.cluster.standalone { "standalone" } else { "cluster" }.to_owned())),
+        ("startup_mode", Some(if is_cluster(settings) { "cluster" } else { "standalone" }.to_owned())),
         ("function_mode", settings.raw("nacos.functionMode").filter(|mode| *mode != "all").map(str::to_owned)),
         ("server_port", Some(addr.port().to_string())),
         ("datasource_platform", Some(settings.storage.platform.clone())),

@@ -68,17 +68,18 @@ pub(super) async fn search(endpoints: Endpoints, call: Call, blur: bool, detaile
         types: if blur { list("types") } else { Vec::new() },
         content: content.filter(|text| !text.trim().is_empty()),
     };
-    // A v1 search words its errors around the key; Nacos wraps whatever happens there.
-    let wrapped = |text: &str| {
-        Fault::Broken(format!("serialize page error, dataId={data_id}, group={group};caused: {text}"))
-    };
     if let Err(Fault::Illegal(text)) = page_sane(number, size) {
-        return Err(if detailed { Fault::Illegal(text) } else { wrapped(&text) });
+        // A v1 search words its errors around the key.
+        let wrapped = || format!("serialize page error, dataId={data_id}, group={group};caused: {text}");
+        return Err(Fault::Illegal(if detailed { text } else { wrapped() }));
     }
     let found = endpoints.repository.search(&filter, number, size);
     let (total, rows) =
         if detailed { endpoints.searches.run(found).await? } else { found.await? };
-    Ok(json(&Page::new(total, number, size, rows.iter().map(shapes::info).collect())))
+    // Which columns Nacos selects depends on the search.
+    let columns = shapes::Columns { key: blur && filter.tags.is_empty(), kind: blur || filter.tags.is_empty() };
+    let items = rows.iter().map(|row| shapes::info(row, columns)).collect();
+    Ok(json(&Page::new(total, number, size, items)))
 }
 
 /// `DELETE ?delType=ids`.

@@ -8,18 +8,27 @@ use crate::{
     repository::{BetaRow, HistoryRow, NamespaceRow, Row},
 };
 
+/// Which members a search fills; the others are null, as Nacos does not select them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Columns {
+    /// `encryptedDataKey`.
+    pub(super) key: bool,
+    /// `type`.
+    pub(super) kind: bool,
+}
+
 /// One item of a search (Nacos `ConfigInfo`).
-pub(super) fn info(row: &Row) -> Value {
+pub(super) fn info(row: &Row, columns: Columns) -> Value {
     json!({
         "id": row.id.to_string(),
         "dataId": row.key.data_id(),
         "group": row.key.group(),
         "content": &*row.content,
         "md5": null,
-        "encryptedDataKey": null,
+        "encryptedDataKey": columns.key.then_some(row.encrypted_data_key.as_deref()).flatten(),
         "tenant": row.key.namespace(),
         "appName": row.app_name,
-        "type": row.config_type,
+        "type": columns.kind.then_some(row.config_type.as_deref()).flatten(),
     })
 }
 

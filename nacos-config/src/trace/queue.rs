@@ -59,8 +59,9 @@ impl Queue {
 
     /// Waits for records and moves them into `batch`, which must be empty. `false` if these are the last.
     pub(super) fn take(&self, batch: &mut Vec<Entry>) -> bool {
-        // One large burst must not hold its memory for ever.
+        // One large burst must not hold its memory for ever, and callers shall not pay for its growing.
         batch.shrink_to(self.batch);
+        batch.reserve(self.batch);
         let mut state = self.state.lock();
         self.wake.wait_while(&mut state, |state| state.waiting.is_empty() && !state.closed);
         self.wake.wait_while_for(&mut state, |state| state.waiting.len() < self.batch && !state.closed, LINGER);

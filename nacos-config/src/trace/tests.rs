@@ -137,7 +137,7 @@ fn persist_lines() {
         part: TracePart::Formal,
         kind: PersistKind::Remove,
         md5: None,
-        ..publish.clone()
+        ..publish
     };
     let merge = PersistRecord { part: TracePart::Beta, kind: PersistKind::Merge, ..publish.clone() };
     for (record, expected) in [
@@ -396,7 +396,7 @@ fn the_guard_writes_what_was_recorded_and_ends_the_trace() {
         assert_eq!(read(&logs, log), "", "the files are there from the start");
     }
     trace.pull(pull());
-    trace.clone().polling(polling(PollingKind::Timeout, PollingChange::None));
+    trace.polling(polling(PollingKind::Timeout, PollingChange::None));
     trace.memory(1);
     drop(guard);
 

@@ -19,22 +19,22 @@ static HISTORY: StatementDef = StatementDef {
 };
 
 /// The numbers of all configurations.
-pub const NUMBERS: &str = "SELECT id FROM config_info ORDER BY id";
+pub(crate) const NUMBERS: &str = "SELECT id FROM config_info ORDER BY id";
 
 /// A configuration of this number and content.
-pub fn config(number: i64, content: &str) -> Statement {
+pub(crate) fn config(number: i64, content: &str) -> Statement {
     CONFIG.with([number.into(), format!("config{number}").into(), content.into()])
 }
 
 /// A configuration with its entry in the history: two rows that must be there together.
-pub fn pair(number: i64, content: &str) -> Batch {
+pub(crate) fn pair(number: i64, content: &str) -> Batch {
     let history = HISTORY.with([number.into(), format!("config{number}").into(), content.into()]);
     Batch::from(vec![history, config(number, content)])
 }
 
 /// Numbers of the configurations that are there. Panics if one is there without its entry in the history, with
 /// another content, or the other way round.
-pub async fn numbers(database: &dyn DatabaseOperate) -> Vec<i64> {
+pub(crate) async fn numbers(database: &dyn DatabaseOperate) -> Vec<i64> {
     let sql = "SELECT c.id FROM config_info c JOIN his_config_info h ON h.nid = c.id AND h.content = c.content \
                AND h.data_id = c.data_id ORDER BY c.id";
     let whole = database.query(Query::new(sql, [])).await.expect("a query").rows;
@@ -43,4 +43,13 @@ pub async fn numbers(database: &dyn DatabaseOperate) -> Vec<i64> {
     let count = Value::Int(whole.len() as i64);
     assert_eq!(rows, [[count.clone(), count]], "half a batch is there");
     whole.iter().map(|row| row[0].as_int().expect("a number")).collect()
+}
+
+/// Removes the pairs up to this number.
+pub(crate) fn remove_up_to(number: i64) -> Batch {
+    static CONFIGS: StatementDef =
+        StatementDef { id: "test.remove_configs", version: 1, sql: "DELETE FROM config_info WHERE id <= ?1" };
+    static HISTORIES: StatementDef =
+        StatementDef { id: "test.remove_histories", version: 1, sql: "DELETE FROM his_config_info WHERE nid <= ?1" };
+    Batch::from(vec![CONFIGS.with([number.into()]), HISTORIES.with([number.into()])])
 }

@@ -82,13 +82,25 @@ pub fn text_holds(actual: &str, piece: &str) -> bool {
     found(&pattern(piece), actual)
 }
 
-/// A value for people: on one line, at most `limit` characters.
+/// A value for people: on one line, control characters escaped, at most `limit` characters.
 pub fn short(text: &str, limit: usize) -> String {
-    let text = text.replace('\n', "\\n").replace('\r', "\\r").replace('\x01', "\\x01").replace('\x02', "\\x02");
-    if text.chars().count() <= limit {
-        return text;
+    let mut out = String::new();
+    for (i, c) in text.chars().enumerate() {
+        // More than enough to know that it does not fit.
+        if i > limit {
+            break;
+        }
+        match c {
+            '\n' => out += "\\n",
+            '\r' => out += "\\r",
+            c if c.is_control() => out += &format!("\\x{:02x}", u32::from(c)),
+            c => out.push(c),
+        }
     }
-    let kept: String = text.chars().take(limit - 3).collect();
+    if out.chars().count() <= limit {
+        return out;
+    }
+    let kept: String = out.chars().take(limit - 3).collect();
     kept + "..."
 }
 

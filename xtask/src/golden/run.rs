@@ -197,3 +197,6 @@ fn ask(request: &Request) -> Result<Response> {
     }
     Ok(response)
 }
+
+#[cfg(test)]
+mod tests;

@@ -233,4 +233,7 @@ fn long_values_are_cut_on_a_character() {
     assert_eq!(text.chars().count(), SHOWN);
     assert!(text.ends_with("中..."));
     assert_eq!(short("a\nb\r\u{1}\u{2}", SHOWN), "a\\nb\\r\\x01\\x02");
+    assert_eq!(short("\u{1b}[2J", SHOWN), "\\x1b[2J", "a terminal is not at the mercy of an answer");
+    assert_eq!(short("1234567", 6), "123...");
+    assert_eq!(short("123456", 6), "123456");
 }

@@ -1,0 +1,26 @@
+//! What the fuzz targets do with an input, and what must hold of what comes out.
+//!
+//! Each module has one `run`, which panics when something does not hold. This file is also a module of
+//! `tests/corpus.rs`, which runs the same functions over the corpora without a fuzzer; so it may use the public
+//! items of the two crates and nothing else.
+
+// Public for the fuzzer's programs; nobody's outside a test.
+#![cfg_attr(test, allow(unreachable_pub))]
+
+pub mod form_parser;
+pub mod group_key;
+pub mod import_zip;
+pub mod listener_body;
+pub mod properties_file;
+
+/// A target: its name, which is also that of its corpus folder, and its function.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All targets.
+pub const TARGETS: [Target; 5] = [
+    ("form_parser", form_parser::run),
+    ("group_key", group_key::run),
+    ("import_zip", import_zip::run),
+    ("listener_body", listener_body::run),
+    ("properties_file", properties_file::run),
+];
