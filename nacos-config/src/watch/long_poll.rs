@@ -126,11 +126,11 @@ impl Inner {
             let count = changed.len();
             if count > 0 {
                 let response = changed_answer(changed.iter());
-                self.log(&waiter, started, PollingKind::Instant, PollingChange::Count(count as u64));
+                self.log(&waiter, started.elapsed(), PollingKind::Instant, PollingChange::Count(count as u64));
                 return Ok((waiter, Begun::Answered(response)));
             }
             if call.header("long-pulling-timeout-no-hangup").is_some_and(|flag| flag.eq_ignore_ascii_case("true")) {
-                self.log(&waiter, started, PollingKind::NoHangup, PollingChange::Count(0));
+                self.log(&waiter, started.elapsed(), PollingKind::NoHangup, PollingChange::Count(0));
                 return Ok((waiter, Begun::Answered(unchanged_answer())));
             }
         }
@@ -151,9 +151,9 @@ impl Inner {
             // Only now is it certain that a change will be noticed: what came before the registration is seen here.
             let changed = self.changed(registered.waiter());
             if !changed.is_empty() {
-                let since = registered.waiter().since;
+                let waiter = registered.waiter();
                 let count = PollingChange::Count(changed.len() as u64);
-                self.log(registered.waiter(), since, PollingKind::Instant, count);
+                self.log(waiter, waiter.since.elapsed(), PollingKind::Instant, count);
                 return Ok(changed_answer(changed.iter()));
             }
         }
@@ -175,16 +175,17 @@ impl Inner {
         match ended {
             Ended::Changed(index) => {
                 let key = &waiter.watched[index].key;
-                self.log(waiter, waiter.since, PollingKind::InAdvance, PollingChange::Key(key.clone()));
+                // As in Nacos, what it cost is the time since the change, not since the request.
+                self.log(waiter, waiter.since_end(), PollingKind::InAdvance, PollingChange::Key(key.clone()));
                 Ok(changed_answer(std::iter::once(key)))
             }
             Ended::TimedOut if wanted.fixed => {
                 let changed = self.changed(waiter);
-                self.log(waiter, waiter.since, PollingKind::Fix, PollingChange::None);
+                self.log(waiter, waiter.since.elapsed(), PollingKind::Fix, PollingChange::None);
                 Ok(if changed.is_empty() { unchanged_answer() } else { changed_answer(changed.iter()) })
             }
             Ended::TimedOut | Ended::Stopped => {
-                self.log(waiter, waiter.since, PollingKind::Timeout, PollingChange::None);
+                self.log(waiter, waiter.since.elapsed(), PollingKind::Timeout, PollingChange::None);
                 Ok(unchanged_answer())
             }
         }
@@ -198,9 +199,9 @@ impl Inner {
         waiter.watched.iter().filter(differs).map(|one| one.key.clone()).collect()
     }
 
-    fn log(&self, waiter: &Waiter, since: Instant, kind: PollingKind, changed: PollingChange) {
+    fn log(&self, waiter: &Waiter, cost: Duration, kind: PollingKind, changed: PollingChange) {
         self.trace.polling(PollingRecord {
-            cost_ms: since.elapsed().as_millis() as u64,
+            cost_ms: cost.as_millis() as u64,
             kind,
             client_ip: (&*waiter.client_ip).into(),
             keys: waiter.watched.len() as u64,

@@ -16,6 +16,7 @@ use std::{
         atomic::{AtomicU32, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
+    time::Duration,
 };
 
 use futures_util::task::AtomicWaker;
@@ -65,6 +66,8 @@ pub struct Waiter {
     /// Since when it waits.
     pub since: Instant,
     state: AtomicU32,
+    /// When its wait was ended, in milliseconds after `since`.
+    ended_ms: AtomicU32,
     waker: AtomicWaker,
 }
 
@@ -78,17 +81,29 @@ impl Waiter {
             request_size: u32::try_from(request_size).unwrap_or(u32::MAX),
             since: Instant::now(),
             state: AtomicU32::new(WAITING),
+            ended_ms: AtomicU32::new(0),
             waker: AtomicWaker::new(),
         }
     }
 
     /// Ends the wait; `false` if it had ended before.
     fn end(&self, state: u32) -> bool {
+        if self.state.load(Ordering::Acquire) != WAITING {
+            return false;
+        }
+        // Two that come in the same moment may both write it: the moment is the same.
+        self.ended_ms.store(u32::try_from(self.since.elapsed().as_millis()).unwrap_or(u32::MAX), Ordering::Release);
         let first = self.state.compare_exchange(WAITING, state, Ordering::AcqRel, Ordering::Acquire).is_ok();
         if first {
             self.waker.wake();
         }
         first
+    }
+
+    /// Time since the wait was ended.
+    fn since_end(&self) -> Duration {
+        let ended = Duration::from_millis(self.ended_ms.load(Ordering::Acquire).into());
+        self.since.elapsed().saturating_sub(ended)
     }
 
     fn ended(&self) -> Option<Ended> {

@@ -223,9 +223,9 @@ impl Call {
         }
     }
 
-    /// The caller's application: the header `Client-AppName`, else `unknown` (Nacos `RequestUtil.getAppName`).
+    /// The caller's application: the header `Client-AppName`, else empty (Nacos `RequestUtil.getAppName`).
     pub fn app_name(&self) -> &str {
-        self.header("client-appname").filter(|name| !name.is_empty()).unwrap_or("unknown")
+        self.header("client-appname").unwrap_or_default()
     }
 
     /// The parts of a `multipart/form-data` body, at most 64. Empty if the body is of another kind.

@@ -1,0 +1,35 @@
+//! The examples run as they are written.
+
+#[path = "../examples/config_only.rs"]
+mod config_only;
+
+use std::io::{Read, Write};
+
+fn get(port: u16, target: &str) -> String {
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    write!(stream, "GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn config_only_serves_its_own_route_and_no_console() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = config_only::compose(0, folder.path().to_str().unwrap()).unwrap().start().await.unwrap();
+    let port = server.local_addr().port();
+    let answers = tokio::task::spawn_blocking(move || {
+        [
+            get(port, "/nacos/hello?name=you"),
+            get(port, "/nacos/hello"),
+            get(port, "/nacos/v1/cs/configs?dataId=none&group=g"),
+            get(port, "/nacos/v1/console/namespaces"),
+        ]
+    });
+    let [hello, nameless, config, console] = answers.await.unwrap();
+    assert!(hello.starts_with("HTTP/1.1 200") && hello.ends_with("\r\n\r\nhello you\n"), "{hello}");
+    assert!(nameless.starts_with("HTTP/1.1 500") && nameless.contains("&#39;name&#39;"), "{nameless}");
+    assert!(config.starts_with("HTTP/1.1 404") && config.ends_with("config data not exist\n"), "{config}");
+    assert!(console.starts_with("HTTP/1.1 404") && console.contains("No message available"), "{console}");
+    server.stop().await;
+}
