@@ -69,15 +69,8 @@ static CLUSTER_GUARD: StatementDef = StatementDef {
 };
 
 /// Every statement of this module, for the registry of replicated writes.
-pub static STATEMENTS: &[&StatementDef] = &[
-    &TENANT_CREATE,
-    &GROUP_CREATE,
-    &TENANT_SET,
-    &GROUP_SET,
-    &TENANT_GUARD,
-    &GROUP_GUARD,
-    &CLUSTER_GUARD,
-];
+pub static STATEMENTS: &[&StatementDef] =
+    &[&TENANT_CREATE, &GROUP_CREATE, &TENANT_SET, &GROUP_SET, &TENANT_GUARD, &GROUP_GUARD, &CLUSTER_GUARD];
 
 /// Whose capacity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -167,9 +160,7 @@ impl Capacity {
             Of::Tenant(name) => {
                 ("tenant_capacity", "tenant_id", name, "SELECT count(*) FROM config_info WHERE tenant_id = ?1")
             }
-            Of::Group("") => {
-                ("group_capacity", "group_id", "", "SELECT count(*) FROM config_info WHERE ?1 = ''")
-            }
+            Of::Group("") => ("group_capacity", "group_id", "", "SELECT count(*) FROM config_info WHERE ?1 = ''"),
             Of::Group(name) => {
                 ("group_capacity", "group_id", name, "SELECT count(*) FROM config_info WHERE group_id = ?1")
             }
@@ -221,8 +212,7 @@ impl Capacity {
         if !self.settings.manage || !self.settings.limit_check {
             return Ok(Guards::default());
         }
-        let scope =
-            if key.namespace().is_empty() { Of::Group(key.group()) } else { Of::Tenant(key.namespace()) };
+        let scope = if key.namespace().is_empty() { Of::Group(key.group()) } else { Of::Tenant(key.namespace()) };
         let limits = self.get(scope).await.map_err(GuardError::Storage)?;
         if content_bytes as i64 > limits.max_size {
             return Err(GuardError::Over(Over::Size));

@@ -114,9 +114,10 @@ impl DiskCopies {
         let Ok(file) = std::fs::File::open(self.path(key)) else { return false };
         let Ok(Some(head)) = read_head(&mut io::BufReader::new(file)) else { return false };
         head.parts.len() == parts.len()
-            && parts.iter().zip(&head.parts).all(|((part, md5), head)| {
-                head.md5 == md5.to_string() && part_of(head).as_ref() == Some(part)
-            })
+            && parts
+                .iter()
+                .zip(&head.parts)
+                .all(|((part, md5), head)| head.md5 == md5.to_string() && part_of(head).as_ref() == Some(part))
     }
 
     /// Every whole copy in the folder, handed over one by one. Damaged ones are passed over and counted.

@@ -81,29 +81,18 @@ impl ConfigModule {
     ///
     /// # Errors
     /// [`StartError`]; nothing is left running.
-    pub async fn start(
-        options: ConfigOptions,
-        progress: impl FnMut(u64, u64) + Send,
-    ) -> Result<Self, StartError> {
+    pub async fn start(options: ConfigOptions, progress: impl FnMut(u64, u64) + Send) -> Result<Self, StartError> {
         let ConfigOptions { settings, db, ids, namespaces, disk, trace, self_ip, metrics, set_log_level } = options;
         let disk = match disk {
-            Some(folder) => {
-                Some(DiskCopies::open(&folder).map_err(|error| StartError::Disk(folder, error))?)
-            }
+            Some(folder) => Some(DiskCopies::open(&folder).map_err(|error| StartError::Disk(folder, error))?),
             None => None,
         };
         let cache = Arc::new(ConfigCache::new(settings.cache_max_bytes));
         let index = Arc::new(WatchIndex::new());
         let switches = Arc::new(Switches::new());
         let repository = Repository::new(db.clone(), ids.clone());
-        let dump = Arc::new(Dump::new(
-            cache.clone(),
-            repository.clone(),
-            disk,
-            switches.clone(),
-            trace.clone(),
-            &metrics,
-        ));
+        let dump =
+            Arc::new(Dump::new(cache.clone(), repository.clone(), disk, switches.clone(), trace.clone(), &metrics));
         dump.all(progress).await?;
 
         let capacity = Capacity::new(db, ids, settings.capacity.clone());

@@ -286,16 +286,7 @@ impl Inner {
     }
 
     #[expect(clippy::too_many_arguments, reason = "a line of a log")]
-    fn log(
-        &self,
-        key: &ConfigKey,
-        part: &Part,
-        time: i64,
-        ip: &str,
-        app: &str,
-        kind: PersistKind,
-        md5: Option<Md5>,
-    ) {
+    fn log(&self, key: &ConfigKey, part: &Part, time: i64, ip: &str, app: &str, kind: PersistKind, md5: Option<Md5>) {
         self.trace.persist(PersistRecord {
             key: key.clone(),
             app: app.into(),

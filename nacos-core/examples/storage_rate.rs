@@ -12,7 +12,9 @@ use std::{
     time::Duration,
 };
 
-use nacos_core::storage::{Batch, DatabaseOperate, LocalDatabaseOperate, LocalOptions, StatementDef, StorageError, Value};
+use nacos_core::storage::{
+    Batch, DatabaseOperate, LocalDatabaseOperate, LocalOptions, StatementDef, StorageError, Value,
+};
 use tokio::time::Instant;
 
 static HISTORY: StatementDef = StatementDef {

@@ -184,7 +184,8 @@ async fn kill_9_loses_nothing_acknowledged() {
             .spawn()
             .expect("a second process");
         let said = BufReader::new(child.stdout.take().expect("its output"));
-        let mut lines = said.lines().map_while(Result::ok).filter_map(|line| line.strip_prefix("written ")?.parse::<i64>().ok());
+        let mut lines =
+            said.lines().map_while(Result::ok).filter_map(|line| line.strip_prefix("written ")?.parse::<i64>().ok());
         let before = acknowledged.len();
         acknowledged.extend(lines.by_ref().take(100 + 37 * round));
         child.kill().expect("kill -9");

@@ -78,7 +78,8 @@ async fn is_out_of_service(database: &LocalDatabaseOperate, there: &[i64]) {
 
 /// Whether the files stayed as they were from before the close to after it.
 async fn closes_without_touching(folder: &Path, database: LocalDatabaseOperate) {
-    let read = || (fs::read(folder.join("nacos.db")).expect("a file"), fs::read(folder.join("nacos.db-wal")).expect("a file"));
+    let read =
+        || (fs::read(folder.join("nacos.db")).expect("a file"), fs::read(folder.join("nacos.db-wal")).expect("a file"));
     let before = read();
     let outcome = database.close().await;
     assert!(matches!(outcome, Err(StorageError::Unavailable(_))), "{outcome:?}");

@@ -238,7 +238,8 @@ async fn nul_is_a_character_like_others() {
     let database = open(options.clone());
     database.execute(pair(1, text)).await.expect("a batch");
     drop(database);
-    let read = open(options).query(Query::new("SELECT content FROM config_info WHERE content = ?1", [text.into()])).await;
+    let read =
+        open(options).query(Query::new("SELECT content FROM config_info WHERE content = ?1", [text.into()])).await;
     assert_eq!(read.expect("a query").rows, [[text.into()]]);
 }
 

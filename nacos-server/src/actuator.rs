@@ -17,10 +17,9 @@ pub(crate) fn routes(metrics: Metrics, readiness: ReadinessSource) -> Routes {
         let metrics = metrics.clone();
         async move {
             let mut response = text(metrics.render());
-            response.headers_mut().insert(
-                header::CONTENT_TYPE,
-                HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"),
-            );
+            response
+                .headers_mut()
+                .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"));
             Ok(response)
         }
     });
@@ -37,9 +36,8 @@ fn health(up: bool) -> Response {
     if !up {
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     }
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/vnd.spring-boot.actuator.v3+json"),
-    );
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/vnd.spring-boot.actuator.v3+json"));
     response
 }

@@ -62,7 +62,9 @@ pub(crate) fn read() -> anyhow::Result<Asked> {
         ..SettingsInput::default()
     };
     input.file = match cli.config {
-        Some(path) => Some(read_file(&path)?.ok_or_else(|| anyhow::anyhow!("--config: {} is not there", path.display()))?),
+        Some(path) => {
+            Some(read_file(&path)?.ok_or_else(|| anyhow::anyhow!("--config: {} is not there", path.display()))?)
+        }
         None => read_file(&DataDir::properties(&Settings::home_before_file(&input)?))?,
     };
     let loaded = Settings::load(input)?;

@@ -65,7 +65,9 @@ impl DataDir {
             Ok(text) => u64::from_str_radix(text.trim(), 16).map_err(|_| DataDirError::NodeId(path)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let mut bytes = [0; 8];
-                std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes)).map_err(unusable)?;
+                std::fs::File::open("/dev/urandom")
+                    .and_then(|mut file| file.read_exact(&mut bytes))
+                    .map_err(unusable)?;
                 let id = u64::from_le_bytes(bytes);
                 // Aside, synced, renamed: a crash leaves the whole id or none.
                 let aside = path.with_extension("new");

@@ -1,9 +1,10 @@
 //! Kills the server while it is written to, and looks for acknowledged writes afterwards.
 //!
 //! Each round: concurrent publishers, some of them by compare-and-set, on a server whose data folder has lived
-//! through all rounds before; kill -9 at a random moment; in every second round a torn frame behind what the
-//! write-ahead log has committed; the database is read while nobody has it open, and again over HTTP by a restarted
-//! server. [`ledger`] decides what may be found. A folder in which a round failed is kept for a look and named.
+//! through all rounds before; kill -9 at a random moment; the database is read while nobody has it open, and over
+//! HTTP by a restarted server; then the files are put back as the kill left them, the write-ahead log gets a torn
+//! tail behind what it has committed, and a server restarted on that must show the same. [`ledger`] decides what may
+//! be found. A folder in which a round failed is kept for a look and named.
 
 mod ledger;
 mod published;
@@ -27,6 +28,7 @@ use crate::{
 };
 use ledger::{Ledger, Settled};
 use publishers::Written;
+use stored::Stored;
 
 /// Options of the command.
 #[derive(clap::Args)]
@@ -109,8 +111,9 @@ struct Told {
     settled: Settled,
     rows: usize,
     killed_after: Duration,
-    tear: Option<String>,
     ready: Duration,
+    tear: String,
+    ready_torn: Duration,
 }
 
 impl Place {
@@ -137,17 +140,30 @@ impl Place {
             round,
             wait,
         ))?;
-        // Read before the tear, while nobody has the files open: what any SQLite recovers from them.
         let data = self.launch.data_dir.clone();
-        let stored = stored::read(&data, &self.folder.path().join("copy"), self.ledger.names(), &mut self.history)?;
+        let image = Image::take(&data, &self.folder.path().join("image"))?;
+        let copy = self.folder.path().join("copy");
+        let stored = stored::read(&data, &copy, self.ledger.names(), &mut self.history)?;
         let settled = self.ledger.judge(&stored)?;
-        let tear = if round.is_multiple_of(2) { Some(wal::tear(&log_of(&data), rng)?) } else { None };
+        // The same crash twice: with the log as the kill left it, and with a torn one.
+        let (server, ready) = self.restart(runtime, &stored, rng).context("with the log as it was")?;
+        server.kill()?;
+        image.put_back()?;
+        let tear = wal::tear(&data.join(stored::LOG), rng)?;
+        let (server, ready_torn) =
+            self.restart(runtime, &stored, rng).with_context(|| format!("with a log torn by {tear}"))?;
+        self.server = Some(server);
+        let rows = stored.rows();
+        Ok(Told { written, settled, rows, killed_after, ready, tear, ready_torn })
+    }
+
+    /// Starts the server after a crash, and compares what it shows with what is stored.
+    fn restart(&self, runtime: &Runtime, stored: &Stored, rng: &mut Rng) -> Result<(Server, Duration)> {
         let begun = Instant::now();
         let server = self.launch.start().context("start after the kill")?;
         let ready = begun.elapsed();
-        runtime.block_on(published::check(server.addr(), &stored, rng)).context("over HTTP after the restart")?;
-        self.server = Some(server);
-        Ok(Told { written, settled, rows: stored.rows(), killed_after, tear, ready })
+        runtime.block_on(published::check(server.addr(), stored, rng)).context("over HTTP after the restart")?;
+        Ok((server, ready))
     }
 
     /// Keeps the folder, and gives its path.
@@ -164,7 +180,6 @@ struct Sums {
     swapped: usize,
     stored: usize,
     lost: usize,
-    torn: usize,
 }
 
 impl Sums {
@@ -173,7 +188,6 @@ impl Sums {
         self.swapped += told.written.swapped;
         self.stored += told.settled.stored;
         self.lost += told.settled.lost;
-        self.torn += usize::from(told.tear.is_some());
     }
 }
 
@@ -182,37 +196,58 @@ impl std::fmt::Display for Sums {
         write!(
             f,
             "in the rounds that passed: {} acknowledged publishes, {} of them by CAS, all found with their history rows; \
-             of {} in flight {} took effect, the others never turned up; {} logs torn",
+             of {} in flight {} took effect, the others never turned up",
             self.acknowledged,
             self.swapped,
             self.stored + self.lost,
             self.stored,
-            self.torn,
         )
     }
 }
 
-fn log_of(data: &Path) -> PathBuf {
-    data.join("nacos.db-wal")
+/// The database's files as a crash left them, to crash the same way once more.
+struct Image {
+    data: PathBuf,
+    files: PathBuf,
+}
+
+impl Image {
+    fn take(data: &Path, files: &Path) -> Result<Self> {
+        std::fs::create_dir_all(files)?;
+        for file in [stored::DATABASE, stored::LOG] {
+            std::fs::copy(data.join(file), files.join(file)).with_context(|| format!("copy {file}"))?;
+        }
+        Ok(Self { data: data.to_owned(), files: files.to_owned() })
+    }
+
+    /// Puts the files back. The server must be dead.
+    fn put_back(self) -> Result<()> {
+        for file in [stored::DATABASE, stored::LOG] {
+            std::fs::rename(self.files.join(file), self.data.join(file))?;
+        }
+        // An index of the log that was there since; SQLite makes it anew.
+        match std::fs::remove_file(self.data.join(stored::LOG_INDEX)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl std::fmt::Display for Told {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { written, settled, rows, killed_after, tear, ready } = self;
+        let Self { written, settled, rows, killed_after, ready, tear, ready_torn } = self;
         write!(
             f,
-            "killed after {} ms; {} acknowledged ({} by CAS), {} CAS refused, {} in flight ({} of them stored); {rows} history rows; ",
+            "killed after {} ms; {} acknowledged ({} by CAS), {} CAS refused, {} in flight ({} of them stored); \
+             {rows} history rows; ready again in {} ms; log torn by {tear}: ready in {} ms",
             killed_after.as_millis(),
             written.acknowledged,
             written.swapped,
             written.refused,
             written.unanswered,
             settled.stored,
-        )?;
-        match tear {
-            Some(tear) => write!(f, "log torn by {tear}; ")?,
-            None => write!(f, "log as it was; ")?,
-        }
-        write!(f, "ready again in {} ms", ready.as_millis())
+            ready.as_millis(),
+            ready_torn.as_millis(),
+        )
     }
 }

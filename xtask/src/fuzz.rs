@@ -96,8 +96,7 @@ fn missing(install: bool) -> Result<Option<&'static str>> {
         (
             "cargo-fuzz is not installed (cargo install cargo-fuzz --locked, or --install)",
             &["run", "nightly", "cargo", "fuzz", "--version"],
-            // The oldest nightly at hand need not be able to build it; the compiler of this workspace is.
-            &["run", "stable", "cargo", "install", "cargo-fuzz", "--locked"],
+            &["run", "nightly", "cargo", "install", "cargo-fuzz", "--locked"],
         ),
     ];
     for (what, probe, installation) in tools {

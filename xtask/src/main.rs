@@ -1,3 +1,7 @@
+#![allow(
+    clippy::disallowed_methods,
+    reason = "it watches processes from outside: there is no clock of tests to follow"
+)]
 //! Integration runs, checks and benchmarks: everything that drives the built server from outside.
 //!
 //! One module per command. Nothing depends on this crate, and it depends on none of the server's:

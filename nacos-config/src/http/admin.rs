@@ -74,8 +74,7 @@ pub(super) async fn search(endpoints: Endpoints, call: Call, blur: bool, detaile
         return Err(Fault::Illegal(if detailed { text } else { wrapped() }));
     }
     let found = endpoints.repository.search(&filter, number, size);
-    let (total, rows) =
-        if detailed { endpoints.searches.run(found).await? } else { found.await? };
+    let (total, rows) = if detailed { endpoints.searches.run(found).await? } else { found.await? };
     // Which columns Nacos selects depends on the search.
     let columns = shapes::Columns { key: blur && filter.tags.is_empty(), kind: blur || filter.tags.is_empty() };
     let items = rows.iter().map(|row| shapes::info(row, columns)).collect();
@@ -119,10 +118,7 @@ pub(super) async fn listeners(endpoints: Endpoints, call: Call) -> Result<Respon
     let group = if group.trim().is_empty() { DEFAULT_GROUP.into() } else { group };
     let key = ConfigKey::new(&data_id, &group, &call.param_or_empty("tenant"));
     let index = endpoints.index.clone();
-    sampled(&call, || {
-        index.clients_of(&key).into_iter().map(|(ip, held)| (ip.into_string(), held)).collect()
-    })
-    .await
+    sampled(&call, || index.clients_of(&key).into_iter().map(|(ip, held)| (ip.into_string(), held)).collect()).await
 }
 
 /// `GET /v1/cs/listener`: what an address waits for.
@@ -133,9 +129,7 @@ pub(super) async fn listeners_of_ip(endpoints: Endpoints, call: Call) -> Result<
     let index = endpoints.index.clone();
     sampled(&call, || {
         let keys = index.keys_of(&ip).into_iter();
-        keys.filter(|(key, _)| all || key.namespace() == tenant)
-            .map(|(key, held)| (key.group_key(), held))
-            .collect()
+        keys.filter(|(key, _)| all || key.namespace() == tenant).map(|(key, held)| (key.group_key(), held)).collect()
     })
     .await
 }
@@ -166,9 +160,8 @@ pub(super) async fn capacity(endpoints: Endpoints, call: Call) -> Result<Respons
     if tenant.as_deref() == Some("") {
         return Err(bad_capacity("tenant cannot be an empty string", Value::Null));
     }
-    let of = wanted(tenant.as_deref(), group.as_deref()).ok_or_else(|| {
-        bad_capacity("The parameter group and tenant cannot be empty at the same time", Value::Null)
-    })?;
+    let of = wanted(tenant.as_deref(), group.as_deref())
+        .ok_or_else(|| bad_capacity("The parameter group and tenant cannot be empty at the same time", Value::Null))?;
     let limits = endpoints.capacity.get(of).await?;
     Ok(rest_result(200, None, shapes::capacity(of, &limits)))
 }
@@ -194,7 +187,9 @@ pub(super) async fn set_capacity(endpoints: Endpoints, call: Call) -> Result<Res
     let (kind, name) = match (&tenant, &group) {
         (Some(tenant), _) => ("tenant", tenant),
         (None, Some(group)) => ("group", group),
-        (None, None) => return Err(bad_capacity("The parameter group and tenant cannot be empty at the same time", false.into())),
+        (None, None) => {
+            return Err(bad_capacity("The parameter group and tenant cannot be empty at the same time", false.into()));
+        }
     };
     if name.is_empty() {
         return Err(bad_capacity("tenant cannot be an empty string", false.into()));
@@ -254,8 +249,6 @@ pub(super) async fn client_metrics(call: Call) -> Result<Response, Fault> {
 /// A bare answer without a body, typed as JSON.
 pub(super) fn empty_json() -> Response {
     let mut response = Response::new(axum::body::Body::empty());
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, http::HeaderValue::from_static(nacos_core::web::JSON));
+    response.headers_mut().insert(header::CONTENT_TYPE, http::HeaderValue::from_static(nacos_core::web::JSON));
     response
 }

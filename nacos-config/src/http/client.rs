@@ -134,8 +134,7 @@ fn put(headers: &mut http::HeaderMap, name: &HeaderName, value: &[u8]) {
 
 fn result_body(content: &[u8]) -> Result<Body, Fault> {
     let content = String::from_utf8_lossy(content);
-    let body =
-        ResultBody { code: ErrorCode::Success.code(), message: Some(ErrorCode::Success.text()), data: content };
+    let body = ResultBody { code: ErrorCode::Success.code(), message: Some(ErrorCode::Success.text()), data: content };
     serde_json::to_vec(&body).map(Body::from).map_err(|_| Fault::Broken("content not encoded".to_owned()))
 }
 
@@ -158,9 +157,7 @@ fn missing(style: Style, known: Option<ConfigType>) -> Response {
     };
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     if let Some(config_type) = known {
-        response
-            .headers_mut()
-            .insert(name::CONFIG_TYPE.clone(), HeaderValue::from_static(config_type.as_str()));
+        response.headers_mut().insert(name::CONFIG_TYPE.clone(), HeaderValue::from_static(config_type.as_str()));
     }
     response
 }

@@ -77,13 +77,9 @@ impl Searches {
     }
 
     /// Runs a search, or refuses it.
-    pub(crate) async fn run<T>(
-        &self,
-        search: impl Future<Output = Result<T, StorageError>>,
-    ) -> Result<T, Fault> {
-        let refuse = || {
-            Fault::Coded(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::ServerError, "server limit match.".to_owned())
-        };
+    pub(crate) async fn run<T>(&self, search: impl Future<Output = Result<T, StorageError>>) -> Result<T, Fault> {
+        let refuse =
+            || Fault::Coded(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::ServerError, "server limit match.".to_owned());
         let Ok(_admitted) = self.admitted.try_acquire() else { return Err(refuse()) };
         let bounded = tokio::time::timeout(self.timeout, async {
             let _running = self.running.acquire().await;

@@ -20,7 +20,7 @@ use nacos_core::{
 use tokio::time::Instant;
 
 use super::{
-    Ended, Registered, WatchIndex, Waiter,
+    Ended, Registered, Waiter, WatchIndex,
     listening::{Listening, answer_text, form_decode, parse_listening},
 };
 use crate::{
@@ -101,7 +101,8 @@ impl Inner {
     fn begin(&self, call: Call) -> Result<(Waiter, Begun), Fault> {
         let started = Instant::now();
         let invalid = || Fault::Illegal("invalid probeModify".to_owned());
-        let probe = call.params.first("Listening-Configs").filter(|text| !text.trim().is_empty()).ok_or_else(invalid)?;
+        let probe =
+            call.params.first("Listening-Configs").filter(|text| !text.trim().is_empty()).ok_or_else(invalid)?;
         let probe = form_decode(&probe).map_err(|_| invalid())?;
         let mut watched = parse_listening(&probe).map_err(|_| invalid())?;
         for one in &mut watched {
@@ -141,7 +142,10 @@ impl Inner {
         let time = fixed.unwrap_or_else(|| {
             let asked = Duration::from_millis(u64::try_from(asked).unwrap_or_default());
             // A day is longer than any client waits, and short of what a timer can count.
-            asked.saturating_sub(self.switches.fixed_delay()).max(self.switches.hold_min()).min(Duration::from_secs(86_400))
+            asked
+                .saturating_sub(self.switches.fixed_delay())
+                .max(self.switches.hold_min())
+                .min(Duration::from_secs(86_400))
         });
         Ok((waiter, Begun::Hold(Wanted { time, fixed: fixed.is_some() })))
     }

@@ -333,7 +333,8 @@ impl WatchIndex {
         // Spreads over the locks; each map hashes with a key of its own besides.
         let parts = key.as_parts();
         let bytes = parts.data_id.bytes().chain(parts.group.bytes()).chain(parts.namespace.bytes());
-        let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+        let hash =
+            bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
         &self.shards[(hash >> 32) as usize % SHARDS]
     }
 }

@@ -156,7 +156,8 @@ mod tests {
             ("queries", include_str!("conformance/queries.rs")),
             ("concurrency", include_str!("conformance/concurrency.rs")),
         ] {
-            let cases: Vec<&str> = text.split("pub async fn ").skip(1).filter_map(|rest| rest.split('(').next()).collect();
+            let cases: Vec<&str> =
+                text.split("pub async fn ").skip(1).filter_map(|rest| rest.split('(').next()).collect();
             assert!(!cases.is_empty(), "{group}");
             for case in cases {
                 assert!(listed.contains(&format!(" {group}::{case}\n")), "{group}::{case} is not run");

@@ -34,10 +34,7 @@ impl BodyLimits {
             .and_then(|value| value.to_str().ok())
             .and_then(|text| text.parse::<u64>().ok());
         let too_large = || {
-            Fault::Outside(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                format!("The request's body is over {} bytes", self.one_max),
-            )
+            Fault::Outside(StatusCode::PAYLOAD_TOO_LARGE, format!("The request's body is over {} bytes", self.one_max))
         };
         match declared {
             Some(length) if length > self.one_max as u64 => return Err(too_large()),
@@ -216,9 +213,7 @@ impl Call {
             _ => match self.peer.ip() {
                 std::net::IpAddr::V4(ip) => ip.to_string().into(),
                 // Java writes IPv6 addresses in full.
-                std::net::IpAddr::V6(ip) => {
-                    ip.segments().map(|segment| format!("{segment:x}")).join(":").into()
-                }
+                std::net::IpAddr::V6(ip) => ip.segments().map(|segment| format!("{segment:x}")).join(":").into(),
             },
         }
     }
@@ -240,18 +235,18 @@ impl Call {
         let stream = futures_util::stream::once(async move { Ok::<_, std::io::Error>(body) });
         let mut multipart = multer::Multipart::new(stream, boundary);
         let mut parts = Vec::new();
-        while let Some(field) =
-            multipart.next_field().await.map_err(|_| Fault::Broken("Failed to parse multipart servlet request".into()))?
+        while let Some(field) = multipart
+            .next_field()
+            .await
+            .map_err(|_| Fault::Broken("Failed to parse multipart servlet request".into()))?
         {
             if parts.len() == 64 {
                 return Err(Fault::bad("more than 64 parts in one request"));
             }
             let name = field.name().unwrap_or_default().to_owned();
             let file_name = field.file_name().map(str::to_owned);
-            let content = field
-                .bytes()
-                .await
-                .map_err(|_| Fault::Broken("Failed to parse multipart servlet request".into()))?;
+            let content =
+                field.bytes().await.map_err(|_| Fault::Broken("Failed to parse multipart servlet request".into()))?;
             parts.push(FilePart { name, file_name, content });
         }
         Ok(parts)

@@ -60,9 +60,7 @@ impl Fault {
         match (self, style) {
             (Fault::Missing(name, kind), Style::Text) => caused(
                 StatusCode::INTERNAL_SERVER_ERROR,
-                &format!(
-                    "Required request parameter &#39;{name}&#39; for method parameter type {kind} is not present"
-                ),
+                &format!("Required request parameter &#39;{name}&#39; for method parameter type {kind} is not present"),
             ),
             (Fault::Missing(name, kind), Style::Result) => coded(
                 StatusCode::BAD_REQUEST,
@@ -79,9 +77,7 @@ impl Fault {
                 coded(StatusCode::BAD_REQUEST, ErrorCode::ParameterValidateError, &text)
             }
             (Fault::Refused(status, text) | Fault::Coded(status, _, text), Style::Text) => caused(status, &text),
-            (Fault::Refused(status, text), Style::Result) => {
-                coded(status, ErrorCode::ParameterValidateError, &text)
-            }
+            (Fault::Refused(status, text), Style::Result) => coded(status, ErrorCode::ParameterValidateError, &text),
             (Fault::Coded(status, code, text), Style::Result) => coded(status, code, &text),
             (Fault::Broken(text), Style::Text) => caused(StatusCode::INTERNAL_SERVER_ERROR, &text),
             (Fault::Filtered(text), _) => {
@@ -102,10 +98,9 @@ impl Fault {
                     "path": path,
                 }),
             ),
-            (Fault::Envelope(status, text, data), _) => answer::encode(
-                status,
-                &ResultBody { code: i32::from(status.as_u16()), message: Some(&text), data },
-            ),
+            (Fault::Envelope(status, text, data), _) => {
+                answer::encode(status, &ResultBody { code: i32::from(status.as_u16()), message: Some(&text), data })
+            }
         }
     }
 }

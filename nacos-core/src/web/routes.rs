@@ -4,7 +4,9 @@
 //! Deny by default: a route cannot be written down without its [`Access`], and authorisation sees the matched
 //! route, after the one normalisation of the path that there is (a single trailing slash is cut off).
 
-use std::{collections::HashMap, future::Future, net::SocketAddr, panic::AssertUnwindSafe, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap, future::Future, net::SocketAddr, panic::AssertUnwindSafe, pin::Pin, sync::Arc, time::Duration,
+};
 
 use axum::{body::Body, extract::ConnectInfo, response::Response};
 use futures_util::FutureExt;
@@ -160,12 +162,10 @@ impl Dispatcher {
         // Boxed, so that a request that is held does not hold the room that reading it took.
         let call = match Call::without_body(parts, path, peer) {
             Ok(call) => call,
-            Err((parts, path)) => {
-                match Box::pin(Call::read(parts, body, path, peer, &inner.options.bodies)).await {
-                    Ok(call) => call,
-                    Err(fault) => return finish(fault.into_response(style_of(&full_path), &full_path), origin),
-                }
-            }
+            Err((parts, path)) => match Box::pin(Call::read(parts, body, path, peer, &inner.options.bodies)).await {
+                Ok(call) => call,
+                Err(fault) => return finish(fault.into_response(style_of(&full_path), &full_path), origin),
+            },
         };
         let found = entries.iter().find(|entry| {
             entry.route.method == call.method
@@ -226,7 +226,8 @@ fn style_of(path: &str) -> Style {
 /// The path is known, the method or the distinguishing parameter is not.
 fn not_supported(method: &Method, path: &str, entries: &[Entry]) -> Response {
     if let Some((name, value)) = entries.iter().filter(|e| e.route.method == *method).find_map(|e| e.route.when) {
-        let text = format!("caused: Parameter conditions &quot;{name}={value}&quot; not met for actual request parameters: ;");
+        let text =
+            format!("caused: Parameter conditions &quot;{name}={value}&quot; not met for actual request parameters: ;");
         return answer::build(StatusCode::INTERNAL_SERVER_ERROR, TEXT, text.into());
     }
     let text = format!("caused: Request method &#39;{method}&#39; not supported;");

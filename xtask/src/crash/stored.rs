@@ -9,6 +9,13 @@ use rusqlite::Connection;
 use super::ledger::{Digest, KeyState, Row, hex};
 use crate::bench::wire::GROUP;
 
+/// The database in a data folder.
+pub const DATABASE: &str = "nacos.db";
+/// Its write-ahead log.
+pub const LOG: &str = "nacos.db-wal";
+/// The index of that, which SQLite shares between processes.
+pub const LOG_INDEX: &str = "nacos.db-shm";
+
 /// History rows whose contents were read and compared with their MD5 already; rows never change.
 #[derive(Default)]
 pub struct Known(HashMap<i64, Digest>);
@@ -50,13 +57,10 @@ pub fn read(data: &Path, copy: &Path, names: &[String], known: &mut Known) -> Re
         std::fs::remove_dir_all(copy)?;
     }
     std::fs::create_dir(copy)?;
-    for file in ["nacos.db", "nacos.db-wal"] {
-        let from = data.join(file);
-        if from.exists() {
-            std::fs::copy(&from, copy.join(file)).with_context(|| format!("copy {file}"))?;
-        }
+    for file in [DATABASE, LOG] {
+        std::fs::copy(data.join(file), copy.join(file)).with_context(|| format!("copy {file}"))?;
     }
-    let database = Connection::open(copy.join("nacos.db"))?;
+    let database = Connection::open(copy.join(DATABASE))?;
     let verdict: String = database.query_row("PRAGMA quick_check", [], |row| row.get(0))?;
     ensure!(verdict == "ok", "the database is damaged: {verdict}");
     let index: HashMap<&str, usize> = names.iter().enumerate().map(|(key, name)| (name.as_str(), key)).collect();
@@ -115,7 +119,7 @@ mod tests {
         let folder = tempfile::tempdir()?;
         let data = folder.path().join("data");
         std::fs::create_dir(&data)?;
-        let database = Connection::open(data.join("nacos.db"))?;
+        let database = Connection::open(data.join(DATABASE))?;
         database.execute_batch(TABLES)?;
         database.execute_batch(rows)?;
         // Still open, as after a kill: what is committed lies in the log alone.

@@ -160,6 +160,8 @@ impl Client {
             write(&home.join("package.json"), &wanted)?;
             let mut npm = Command::new("npm");
             npm.args(["install", "--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund"]);
+            // Its own pauses between attempts would make a machine without the network wait for minutes.
+            npm.args(["--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=5000"]);
             npm.arg("--cache").arg(home.join("cache")).current_dir(home);
             fetch(&mut npm, &home.join("install.log"))
         })?;

@@ -294,6 +294,49 @@ fn unless_dash(word: &str) -> String {
 mod tests {
     use super::*;
 
+    /// What a shell script that speaks as a client program reports, and how it ended, with a restart at the gate.
+    fn spoken(script: &str) -> (Vec<Report>, Result<()>) {
+        let program = Program {
+            executable: "sh".into(),
+            arguments: vec!["-c".into(), script.into()],
+            variables: Vec::new(),
+            version: "1.0",
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let gate = Gate::new(1);
+        let probe = Probe::new("127.0.0.1:1");
+        let reports = std::sync::Mutex::new(Vec::new());
+        let report = |one| reports.lock().unwrap().push(one);
+        let ended = thread::scope(|scope| {
+            scope.spawn(|| {
+                gate.await_all();
+                gate.open(Restart::Done);
+            });
+            converse(&program, Round::Ascii, 7, folder.path(), &probe, &gate, &report)
+        });
+        (reports.into_inner().unwrap(), ended)
+    }
+
+    #[test]
+    fn a_program_is_told_of_the_restart_and_ends_by_itself() {
+        let (reports, ended) =
+            spoken("echo client 1.0; echo noise; echo restart-please; read news; echo step $news ok 5; echo done");
+        ended.unwrap();
+        let told: Vec<_> = reports.iter().map(|one| (one.step.as_str(), &one.result)).collect();
+        let wanted = [(VERSION, &Ok(None)), ("restarted", &Ok(Some(5))), (END, &Ok(None))];
+        assert_eq!(told, wanted);
+    }
+
+    #[test]
+    fn a_library_of_another_version_and_a_bad_end_are_seen() {
+        let (reports, ended) = spoken("echo client 1.1; echo done; exit 3");
+        assert!(reports[0].result.is_err());
+        assert!(ended.is_err());
+        let (reports, ended) = spoken("echo step publish ok; exit 0");
+        assert_eq!(reports.len(), 1);
+        assert!(ended.is_err());
+    }
+
     #[test]
     fn a_step_is_read_with_its_time_or_its_reason() {
         let step = |step: &str, result| Said::Step(Report { step: step.to_owned(), result });

@@ -87,7 +87,7 @@ fn run(command: &mut Command, log: &Path) -> Result<Ended> {
         if let Some(status) = child.try_wait()? {
             return Ok(match status.success() {
                 true => Ended::Well,
-                false => Ended::Badly(format!("ended with {status}")),
+                false => Ended::Badly(format!("failed ({status})")),
             });
         }
         if begun.elapsed() > LIMIT {

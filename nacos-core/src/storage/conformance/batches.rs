@@ -9,11 +9,8 @@ static SET_IF_MD5: StatementDef = StatementDef {
     sql: "UPDATE config_info SET content = ?2, md5 = ?3 WHERE data_id = ?1 AND md5 = ?4",
 };
 
-static DELETE_CONFIG: StatementDef = StatementDef {
-    id: "conformance.delete_config",
-    version: 1,
-    sql: "DELETE FROM config_info WHERE data_id LIKE ?1",
-};
+static DELETE_CONFIG: StatementDef =
+    StatementDef { id: "conformance.delete_config", version: 1, sql: "DELETE FROM config_info WHERE data_id LIKE ?1" };
 
 static KEEP_HISTORY: StatementDef = StatementDef {
     id: "conformance.keep_history",

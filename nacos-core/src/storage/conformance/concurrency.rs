@@ -4,8 +4,8 @@ use std::{
     collections::HashMap,
     future::poll_fn,
     pin::pin,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
     sync::Arc,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
     task::Poll,
 };
 
@@ -121,9 +121,8 @@ pub async fn commits_stand_in_one_line(database: Database) {
         let follower = row[1].as_int().expect("a number");
         assert_eq!(after.insert(found, follower), None, "two batches found the content of {found}");
     }
-    let line: Vec<&Written> = std::iter::successors(after.get(&0), |number| after.get(number))
-        .map(|number| &written[number])
-        .collect();
+    let line: Vec<&Written> =
+        std::iter::successors(after.get(&0), |number| after.get(number)).map(|number| &written[number]).collect();
     assert_eq!(line.len(), 160, "the chain of contents is broken");
     for (index, later) in line.iter().enumerate() {
         for earlier in &line[..index] {
@@ -249,7 +248,10 @@ pub async fn dropped_futures_break_nothing(database: Database) {
     for n in 1000..1020 {
         done(&database, vec![config(n, &format!("kept{n}"), "x")]).await;
     }
-    assert_eq!(texts(&database, "SELECT data_id FROM config_info WHERE data_id LIKE ?1", ["kept%".into()]).await.len(), 20);
+    assert_eq!(
+        texts(&database, "SELECT data_id FROM config_info WHERE data_id LIKE ?1", ["kept%".into()]).await.len(),
+        20
+    );
     let halves = "SELECT count(*) FROM (SELECT data_id FROM config_info WHERE data_id LIKE 'dropped%' \
                   UNION ALL SELECT data_id FROM his_config_info) AS both_tables";
     let whole = "SELECT count(*) FROM config_info c JOIN his_config_info h ON h.data_id = c.data_id";

@@ -44,7 +44,10 @@ pub async fn integers_round_trip(database: Database) {
     done(&database, all.iter().map(|n| config(*n, &n.to_string(), "x")).collect()).await;
     assert_eq!(ints(&database, "SELECT id FROM config_info ORDER BY id", []).await, all);
     for n in all {
-        assert_eq!(texts(&database, "SELECT data_id FROM config_info WHERE id = ?1", [n.into()]).await, [n.to_string()]);
+        assert_eq!(
+            texts(&database, "SELECT data_id FROM config_info WHERE id = ?1", [n.into()]).await,
+            [n.to_string()]
+        );
     }
 }
 
@@ -55,7 +58,8 @@ pub async fn times_round_trip_and_compare(database: Database) {
     assert_eq!(ints(&database, "SELECT gmt_modified FROM his_config_info ORDER BY gmt_modified", []).await, all);
     for (index, ms) in all.into_iter().enumerate() {
         let time = [Value::Time(ms)];
-        let earlier = ints(&database, "SELECT count(*) FROM his_config_info WHERE gmt_modified < ?1", time.clone()).await;
+        let earlier =
+            ints(&database, "SELECT count(*) FROM his_config_info WHERE gmt_modified < ?1", time.clone()).await;
         assert_eq!(earlier, [index as i64]);
         let equal = ints(&database, "SELECT nid FROM his_config_info WHERE gmt_modified = ?1", time).await;
         assert_eq!(equal, [ms]);
@@ -73,7 +77,10 @@ pub async fn null_is_not_empty(database: Database) {
 
 /// Texts are equal if their bytes are, and sort by them: no case, blank or accent is folded.
 pub async fn texts_compare_by_bytes(database: Database) {
-    let mut all = ["b", "a", "B", "A", "a ", "a.", "a-", "a_", "aa", "Z", "é", "e\u{301}", "z", "配", "\u{ffff}", "😀", "1", "10", "9"];
+    let mut all = [
+        "b", "a", "B", "A", "a ", "a.", "a-", "a_", "aa", "Z", "é", "e\u{301}", "z", "配", "\u{ffff}", "😀", "1", "10",
+        "9",
+    ];
     done(&database, (0..).zip(all).map(|(n, text)| config(n, text, "x")).collect()).await;
     all.sort_unstable();
     assert_eq!(texts(&database, "SELECT data_id FROM config_info ORDER BY data_id", []).await, all);
@@ -81,7 +88,8 @@ pub async fn texts_compare_by_bytes(database: Database) {
         let found = texts(&database, "SELECT data_id FROM config_info WHERE data_id = ?1", [text.into()]).await;
         assert_eq!(found, [text]);
     }
-    let above = texts(&database, "SELECT data_id FROM config_info WHERE data_id > ?1 ORDER BY data_id", ["a".into()]).await;
+    let above =
+        texts(&database, "SELECT data_id FROM config_info WHERE data_id > ?1 ORDER BY data_id", ["a".into()]).await;
     assert_eq!(above, all.into_iter().filter(|text| *text > "a").collect::<Vec<_>>());
 }
 

@@ -188,7 +188,9 @@ impl DatabaseOperate for LocalDatabaseOperate {
         self.queue.as_ref().ok_or_else(stopping)?.try_send(Order::Run(Job { batch, held, answer })).map_err(
             |refused| match refused {
                 TrySendError::Full(_) => StorageError::Busy,
-                TrySendError::Closed(_) => self.failed.borrow().clone().map_or_else(stopping, StorageError::Unavailable),
+                TrySendError::Closed(_) => {
+                    self.failed.borrow().clone().map_or_else(stopping, StorageError::Unavailable)
+                }
             },
         )?;
         outcome.await.unwrap_or_else(|_| Err(StorageError::Unconfirmed("the writing thread broke off".into())))

@@ -194,8 +194,7 @@ pub(super) fn open(options: &LocalOptions, migrations: &[Migration]) -> Result<O
     if unclean && let Some(fault) = look_at_pages(&writer).map_err(failed)? {
         return Err(corrupt(fault));
     }
-    let tables: i64 =
-        writer.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(failed)?;
+    let tables: i64 = writer.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(failed)?;
     if found == 0 && tables > 0 {
         return Err(corrupt("it holds tables, but not the number of their schema".into()));
     }

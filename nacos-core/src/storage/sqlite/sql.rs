@@ -17,8 +17,7 @@ const FOREIGN_LOCK_WAIT: Duration = Duration::from_secs(5);
 /// Opens a connection to a file that exists, with the settings that all connections share.
 pub(super) fn connect(path: &Path, cache_kib: u32, statements: usize) -> rusqlite::Result<Connection> {
     // Each connection is used by one thread at a time, so SQLite need not lock it.
-    let conn =
-        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     conn.busy_timeout(FOREIGN_LOCK_WAIT)?;
     conn.set_prepared_statement_cache_capacity(statements);
     // The log is moved into the database when we say so: after a failure it must stay as it is.

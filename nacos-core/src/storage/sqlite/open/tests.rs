@@ -47,10 +47,7 @@ fn a_later_schema_is_left_alone() {
     let newer = [MIGRATIONS, &[step(latest(MIGRATIONS) + 1, "CREATE TABLE later (n)")]].concat();
     drop(open(&options, &newer).unwrap());
     let refused = open(&options, MIGRATIONS).err();
-    assert!(
-        matches!(refused, Some(OpenError::NewerVersion { found, known, .. }) if found == known + 1),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Some(OpenError::NewerVersion { found, known, .. }) if found == known + 1), "{refused:?}");
     drop(open(&options, &newer).unwrap());
 }
 
