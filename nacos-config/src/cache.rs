@@ -60,7 +60,6 @@ pub struct Item {
     gone: bool,
     formal_at: Position,
     beta_at: Position,
-    /// The latest change of any tag: tags of one key are rare, and one bound for all is enough.
     tags_at: Vec<(Arc<str>, Position)>,
 }
 
@@ -288,16 +287,21 @@ impl ConfigCache {
         (if changed || ips_changed { Applied::Changed } else { Applied::Unchanged }, drop)
     }
 
-    /// Forgets keys whose removal lies before `position`: their marks are kept for a while so that a late
-    /// answer of an older write does not bring them back.
+    /// Forgets keys without a content whose last change lies before `position`, and marks of removed tags: they are
+    /// kept for a while so that a late answer of an older write does not bring them back.
     pub fn forget_removed(&self, position: Position) {
         for shard in &self.shards {
             shard.write().retain(|slot| {
                 let item = &slot.item;
-                !(item.gone
-                    && item.formal_at < position
-                    && item.beta_at < position
-                    && item.tags_at.iter().all(|(_, at)| *at < position))
+                let gone_tag = |tag: &Arc<str>, at: Position| at < position && item.tag(tag).is_none();
+                if item.tags_at.iter().any(|(tag, at)| gone_tag(tag, *at)) {
+                    let mut kept = (**item).clone();
+                    kept.tags_at.retain(|(tag, at)| !gone_tag(tag, *at));
+                    slot.item = Arc::new(kept);
+                }
+                let item = &slot.item;
+                let empty = item.gone || item.variants().next().is_none();
+                !(empty && item.formal_at < position && item.beta_at < position && item.tags_at.is_empty())
             });
         }
     }

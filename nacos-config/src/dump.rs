@@ -44,9 +44,8 @@ pub struct LocalDataChange {
     pub part: Part,
 }
 
-/// How many changes a subscriber may be behind before it must look at the state itself; as many as Nacos' ring
-/// buffer holds.
-pub const CHANGES_BEHIND_MAX: usize = 16_384;
+/// How many changes a subscriber may be behind before it must look at the state itself.
+pub const CHANGES_BEHIND_MAX: usize = 4096;
 
 /// Rows read at once by a full dump: contents may be large.
 const PAGE: i64 = 200;
@@ -225,12 +224,9 @@ impl Dump {
         found
     }
 
-    /// Looks every `interval` for rows changed behind this server's back, and forgets keys removed a while ago.
-    /// Ends when `stop` turns true.
+    /// Looks every `interval` for rows changed behind this server's back. Ends when `stop` turns true.
     pub async fn run_checks(self: Arc<Self>, interval: Duration, mut stop: watch::Receiver<bool>) {
         let mut since = clock::wall_ms();
-        let mut forget = Position(self.latest.load(Ordering::Relaxed));
-        let mut forgotten = tokio::time::Instant::now();
         loop {
             tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => return,
@@ -243,10 +239,17 @@ impl Dump {
                 self.store_failed.inc();
                 tracing::warn!(error = %Report(&error), "changed rows not read");
             }
-            if forgotten.elapsed() >= FORGET_EVERY {
-                forgotten = tokio::time::Instant::now();
-                self.cache.forget_removed(forget);
-                forget = Position(self.latest.load(Ordering::Relaxed));
+        }
+    }
+
+    /// Forgets keys that were removed a while ago, every minute until `stop` turns true.
+    pub async fn run_forget(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        loop {
+            // What was removed before this minute began: no write of then can still be on its way.
+            let before = Position(self.latest.load(Ordering::Relaxed));
+            tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => return,
+                () = tokio::time::sleep(FORGET_EVERY) => self.cache.forget_removed(before),
             }
         }
     }

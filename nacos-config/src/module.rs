@@ -111,6 +111,7 @@ impl ConfigModule {
         let mut tasks = vec![
             tokio::spawn(index.clone().follow(cache.clone(), dump.changes().subscribe("watch"))),
             tokio::spawn(dump.clone().run_disk(stop.subscribe())),
+            tokio::spawn(dump.clone().run_forget(stop.subscribe())),
             tokio::spawn(clean_history(repository.clone(), settings.retention, stop.subscribe())),
             tokio::spawn(report_polls(index.clone(), trace.clone(), stop.subscribe())),
         ];
@@ -133,6 +134,7 @@ impl ConfigModule {
             set_log_level,
             searches,
             gets: metrics.monitor("config", "getConfig"),
+            read_timer: metrics.timer("config", "readConfigRt"),
             publishes: metrics.monitor("config", "publish"),
             fuzzy_searches: metrics.monitor("config", "fuzzySearch"),
             settings,

@@ -8,6 +8,7 @@ pub mod namespace;
 mod actuator;
 mod banner;
 mod builder;
+mod connection;
 mod data_dir;
 mod logging;
 mod serve;

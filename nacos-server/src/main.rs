@@ -35,8 +35,11 @@ fn run(loaded: Loaded) -> anyhow::Result<()> {
     for line in warnings {
         tracing::warn!("{line}");
     }
+    if !no_effect.is_empty() {
+        tracing::info!(options = no_effect.len(), "options that change nothing here; nacos.log.level=debug names them");
+    }
     for line in no_effect {
-        tracing::info!("{line}");
+        tracing::debug!("{line}");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
     runtime.block_on(async {

@@ -17,8 +17,12 @@ use tokio::{
     time::Instant,
 };
 
+use crate::connection::{Marked, Marks};
+
 /// hyper's own number of headers, which costs nothing to keep.
 const HEADERS_DEFAULT: usize = 100;
+/// A request's head may have this many bytes. Nacos' Tomcat allows 8 KiB, which a publish by query outgrows.
+const HEAD_MAX: usize = 64 * 1024;
 /// After an error of `accept` (no free descriptors, say) the next try waits this long.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -31,7 +35,7 @@ pub(crate) async fn serve(
     drain: Duration,
 ) {
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(settings.header_timeout).max_buf_size(64 * 1024);
+    http.timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(HEAD_MAX);
     if settings.max_headers != HEADERS_DEFAULT {
         http.max_headers(settings.max_headers);
     }
@@ -62,17 +66,29 @@ pub(crate) async fn serve(
         // Answers are small and written whole: waiting to fill a packet would only delay them.
         let _ = stream.set_nodelay(true);
         let dispatcher = dispatcher.clone();
+        let marks = Marks::new();
+        let marked = Marked { stream, marks: marks.clone() };
+        let answering = marks.clone();
         let service = service_fn(move |request: Request<Incoming>| {
+            let marks = answering.clone();
+            marks.begin();
             let answer = dispatcher.clone().dispatch_from(request.map(Body::new), peer);
-            async move { Ok::<_, Infallible>(answer.await) }
+            async move {
+                let answer = answer.await;
+                marks.end();
+                Ok::<_, Infallible>(answer)
+            }
         });
-        let connection = http.serve_connection(TokioIo::new(stream), service);
+        let connection = http.serve_connection(TokioIo::new(marked), service);
+        let (head_max, idle_max) = (settings.header_timeout, settings.idle_timeout);
         let mut stop = stop.clone();
         connections.spawn(async move {
             let _place = place;
             let mut connection = std::pin::pin!(connection);
             let result = tokio::select! {
                 result = connection.as_mut() => result,
+                // Nothing is being answered: the connection is simply closed.
+                () = marks.expired(head_max, idle_max) => return,
                 () = stopped(&mut stop) => {
                     connection.as_mut().graceful_shutdown();
                     connection.await

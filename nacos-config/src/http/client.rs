@@ -120,7 +120,9 @@ pub(super) async fn query(
             Err(error.into())
         }
     };
-    record.cost_ms = started.elapsed().as_millis() as u64;
+    let cost = started.elapsed();
+    endpoints.read_timer.observe(cost.as_secs_f64());
+    record.cost_ms = cost.as_millis() as u64;
     endpoints.trace.pull(record);
     result
 }

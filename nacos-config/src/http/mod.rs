@@ -54,6 +54,7 @@ pub struct Endpoints {
     pub(crate) set_log_level: SetLogLevel,
     pub(crate) searches: Searches,
     pub(crate) gets: prometheus::IntGauge,
+    pub(crate) read_timer: prometheus::Histogram,
     pub(crate) publishes: prometheus::IntGauge,
     pub(crate) fuzzy_searches: prometheus::IntGauge,
 }

@@ -139,7 +139,10 @@ fn own_server(ready: &[(&'static Client, Program)], round: Round, outcome: &mut 
         let off = ("nacos.core.param.check.enabled".to_owned(), "false".to_owned());
         launch.set.push(off);
     }
-    let mut server = Some(launch.start()?);
+    let mut server = match launch.start() {
+        Ok(server) => Some(server),
+        Err(error) => return Err(kept(folder, error)),
+    };
     let probe = Probe::new(format!("127.0.0.1:{}", launch.port));
     let tally = Tally::new(round, languages(ready), Restart::Done);
     let restarted = side_by_side(ready, &tally, folder.path(), &probe, || {
@@ -149,11 +152,15 @@ fn own_server(ready: &[(&'static Client, Program)], round: Round, outcome: &mut 
     });
     let stopped = server.map_or(Ok(()), Server::stop);
     if let Err(error) = restarted.and(stopped) {
-        println!("data and logs are kept in {}", folder.keep().display());
-        return Err(error.context("the server under test"));
+        return Err(kept(folder, error));
     }
     settle(tally, folder, outcome);
     Ok(())
+}
+
+/// The server's failure, with its data and logs kept for a look.
+fn kept(folder: TempDir, error: anyhow::Error) -> anyhow::Error {
+    error.context(format!("the server under test, with data and logs in {}", folder.keep().display()))
 }
 
 fn languages(ready: &[(&'static Client, Program)]) -> impl Iterator<Item = Language> {
