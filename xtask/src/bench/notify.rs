@@ -39,14 +39,19 @@ pub fn measure(report: &mut Report, runtime: &Runtime, plan: &Plan, open_files: 
     let polls = limits::connections(plan.polls, open_files);
     let ours = {
         let (_data, server) = start::fresh()?;
+        let subject = Subject::from(&server);
         let expected = |_: &str| wire::changed(WATCHED);
-        runtime.block_on(rounds(Subject::from(&server), plan.rounds, polls, expected))?
+        runtime.block_on(async {
+            let md5 = held::publish(subject, "round 0").await?;
+            rounds(subject, plan.rounds, polls, md5, expected).await
+        })?
     };
     let theirs = {
         let bare = Bare::start()?;
-        // The bare server gives back what it was sent, decoded.
+        // The bare server stores nothing, and gives back what a poll asked for, decoded.
         let expected = |md5: &str| format!("{WATCHED}\u{2}{}\u{2}{md5}\u{1}", wire::GROUP).into_bytes();
-        runtime.block_on(rounds(bare.subject(), plan.rounds, polls, expected))?
+        let md5 = start::md5_hex("round 0");
+        runtime.block_on(rounds(bare.subject(), plan.rounds, polls, md5, expected))?
     };
     let of = |rounds: &[Round], figure: fn(&Round) -> f64| median(&rounds.iter().map(figure).collect::<Vec<f64>>());
     report.row(
@@ -67,15 +72,15 @@ async fn rounds(
     subject: Subject,
     rounds: usize,
     polls: usize,
+    mut md5: String,
     expected: impl Fn(&str) -> Vec<u8>,
 ) -> Result<Vec<Round>> {
-    let mut md5 = publish(subject, "round 0").await?;
     let mut fleet = Fleet::new(subject);
     fleet.grow(polls, |_| held::poll(&md5)).await?;
     let mut figures = Vec::new();
     for round in 1..=rounds {
         subject.settle().await?;
-        fleet.check_held()?;
+        fleet.check_held().with_context(|| format!("before round {round}"))?;
         let content = format!("round {round}");
         let body = expected(&md5);
         figures.push(wake(subject, &mut fleet, &content, body).await.with_context(|| format!("round {round}"))?);
@@ -85,14 +90,6 @@ async fn rounds(
         }
     }
     Ok(figures)
-}
-
-/// Publishes the watched key, without asking for it back: the bare server stores nothing.
-async fn publish(subject: Subject, content: &str) -> Result<String> {
-    let mut connection = Connection::open(subject.addr, None).await?;
-    let answer = connection.exchange(&wire::publish(WATCHED, content, None)).await?;
-    ensure!(answer.is(b"true"), "publish answered with {}", answer.summary());
-    Ok(start::md5_hex(content))
 }
 
 /// One publish, and the answers of all polls.

@@ -106,7 +106,7 @@ impl Connection {
 
     /// Fails if anything has come, an answer or the end: a held request must be silent.
     pub fn check_silent(&self) -> io::Result<()> {
-        let mut some = [0; 256];
+        let mut some = [0; 1024];
         match self.stream.try_read(&mut some) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
             Err(error) => Err(error),
