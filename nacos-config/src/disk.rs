@@ -158,7 +158,7 @@ impl DiskCopies {
         Ok(files)
     }
 
-    fn read_all(&self, path: &Path) -> io::Result<Option<(ConfigKey, Vec<(Part, Stored)>)>> {
+    fn read_all(&self, path: &Path) -> io::Result<Option<Whole>> {
         let mut file = io::BufReader::new(std::fs::File::open(path)?);
         let Some(head) = read_head(&mut file)? else { return Ok(None) };
         let mut parts = Vec::new();
@@ -186,6 +186,9 @@ impl DiskCopies {
         Ok(Some((ConfigKey::new(&head.data_id, &head.group, &head.namespace), parts)))
     }
 }
+
+/// What a copy that is not damaged holds.
+type Whole = (ConfigKey, Vec<(Part, Stored)>);
 
 fn part_head(part: &Part, stored: &Stored) -> PartHead {
     let (name, tag) = match part {

@@ -54,6 +54,8 @@ impl Stuck {
 
     async fn set_free(self) -> Arc<LocalDatabaseOperate> {
         self.obstacle.execute_batch("ROLLBACK").expect("give the right back");
+        // At once: were it the last connection, its end would remove the log.
+        drop(self.obstacle);
         self.first.await.expect("the first batch");
         self.database
     }
@@ -77,20 +79,24 @@ const SLOW: &str = "WITH RECURSIVE c (n) AS (SELECT 1 UNION ALL SELECT n + 1 FRO
 async fn a_full_queue_refuses_and_loses_nothing() {
     let folder = folder();
     let stuck = Stuck::new(LocalOptions { max_waiting: 10, ..options(&folder) }, "x").await;
-    let mut waiting = Vec::new();
-    for n in 1..=10 {
-        waiting.push(call(&stuck.database, n, "x").await.expect("a place in the queue"));
+    let (mut waiting, mut refused) = (Vec::new(), 0);
+    // The thread may take some more into its hands before it stops at the obstacle.
+    while refused < 10 {
+        match call(&stuck.database, 1 + waiting.len() as i64, "x").await {
+            Ok(call) => waiting.push(call),
+            Err(StorageError::Busy) => refused += 1,
+            Err(error) => panic!("{error}"),
+        }
     }
-    assert_eq!(stuck.database.waiting_writes(), 10);
-    for n in 11..=20 {
-        assert!(matches!(call(&stuck.database, n, "x").await.err(), Some(StorageError::Busy)));
-    }
+    assert!(waiting.len() >= 10, "{}", waiting.len());
+    assert!(stuck.database.waiting_writes() <= 10);
     let database = stuck.set_free().await;
+    let last = waiting.len() as i64;
     for call in waiting {
         call.await.expect("a batch that waited");
     }
-    database.execute(pair(21, "x")).await.expect("room again");
-    assert_eq!(numbers(&*database).await, (0..=10).chain([21]).collect::<Vec<_>>());
+    database.execute(pair(2000, "x")).await.expect("room again");
+    assert_eq!(numbers(&*database).await, (0..=last).chain([2000]).collect::<Vec<_>>());
 }
 
 #[tokio::test(flavor = "multi_thread")]

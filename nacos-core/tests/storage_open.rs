@@ -161,6 +161,18 @@ async fn a_second_opening_is_kept_out() {
     assert_eq!(numbers(&open(&path).expect("the same database")).await, [1]);
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn a_link_leads_to_the_same_database_and_lock() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (path, link) = (folder.path().join("nacos.db"), folder.path().join("link.db"));
+    made(&path).await;
+    std::os::unix::fs::symlink(&path, &link).expect("a link");
+    let database = open(&link).expect("the same database");
+    assert_eq!(numbers(&database).await, [1, 2, 3]);
+    assert!(matches!(refused(&path), OpenError::Locked { .. }));
+}
+
 /// Ends its process however the test ends.
 struct Killed(Child);
 

@@ -305,6 +305,3 @@ impl nacos_core::namespace::NamespaceDirectory for Namespaces {
         Namespaces::exists(self, id).await
     }
 }
-
-#[cfg(test)]
-mod tests;

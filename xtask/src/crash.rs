@@ -24,7 +24,7 @@ use tokio::{runtime::Runtime, time::Instant};
 
 use crate::{
     bench,
-    server::{Launch, Server},
+    server::{self, Launch, Server},
 };
 use ledger::{Ledger, Settled};
 use publishers::Written;
@@ -51,6 +51,7 @@ pub struct Args {
 /// Any round failed.
 pub fn run(args: Args) -> Result<()> {
     ensure!(args.rounds > 0 && args.clients > 0, "rounds and clients must be at least 1");
+    server::binary()?;
     let seed = args.seed.unwrap_or_else(|| fastrand::u64(..));
     println!("seed {seed}: {} rounds, {} clients", args.rounds, args.clients);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;

@@ -13,8 +13,14 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::server::root;
+use crate::{
+    cargo::{Tool, search_path},
+    server::root,
+};
 
+const CARGO_FUZZ: Tool = Tool { name: "cargo-fuzz", version: "0.13.2" };
+/// How long each target runs in the short form.
+const SECONDS_SHORT: u32 = 10;
 /// An input that takes longer than this many seconds has failed.
 const SECONDS_PER_INPUT: u32 = 10;
 /// Lines shown of what a failed target printed.
@@ -43,17 +49,32 @@ pub struct Args {
 /// A target failed on an input or does not build; with `--all` also what a target needs is missing.
 pub fn run(args: Args) -> Result<()> {
     let targets = targets(&args.target)?;
-    if let Some(missing) = missing(args.install)? {
+    if let Some(missing) = run_each(&targets, args.seconds, args.install)? {
         println!("left out: fuzz targets {}: {missing}", targets.join(", "));
         ensure!(!args.all, "nothing may be left out, and {missing}");
-        return Ok(());
     }
-    let built = fuzz("build").status().context("build the fuzz targets")?;
+    Ok(())
+}
+
+/// The short form, for the `test` command: 10 s for every target. Gives what is missing if they cannot be run; with
+/// `install` it is installed first.
+///
+/// # Errors
+/// A target failed on an input or does not build, or an installation failed.
+pub fn run_short(install: bool) -> Result<Option<&'static str>> {
+    run_each(&targets(&[])?, SECONDS_SHORT, install)
+}
+
+fn run_each(targets: &[String], seconds: u32, install: bool) -> Result<Option<&'static str>> {
+    if let Some(missing) = missing(install)? {
+        return Ok(Some(missing));
+    }
+    let built = fuzz("build")?.status().context("build the fuzz targets")?;
     ensure!(built.success(), "the fuzz targets do not build");
     let mut failed = Vec::new();
-    for target in &targets {
-        println!("{target}: {} s", args.seconds);
-        match run_target(target, args.seconds) {
+    for target in targets {
+        println!("{target}: {seconds} s");
+        match run_target(target, seconds) {
             Ok(inputs) => println!("{target}: {inputs} inputs, passed"),
             Err(error) => {
                 println!("{target}: FAILED: {error:#}");
@@ -62,7 +83,7 @@ pub fn run(args: Args) -> Result<()> {
         }
     }
     ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
-    Ok(())
+    Ok(None)
 }
 
 fn folder() -> PathBuf {
@@ -86,30 +107,22 @@ fn targets(wanted: &[String]) -> Result<Vec<String>> {
 
 /// What is needed and not there, after an attempt to install it if that is wished.
 fn missing(install: bool) -> Result<Option<&'static str>> {
-    let tools: [(&str, &[&str], &[&str]); 3] = [
-        ("rustup is not installed", &["--version"], &[]),
-        (
-            "there is no nightly toolchain (rustup toolchain install nightly, or --install)",
-            &["run", "nightly", "rustc", "--version"],
-            &["toolchain", "install", "nightly", "--profile", "minimal"],
-        ),
-        (
-            "cargo-fuzz is not installed (cargo install cargo-fuzz --locked, or --install)",
-            &["run", "nightly", "cargo", "fuzz", "--version"],
-            &["run", "nightly", "cargo", "install", "cargo-fuzz", "--locked"],
-        ),
-    ];
-    for (what, probe, installation) in tools {
-        if works(probe)? {
-            continue;
-        }
-        if !install || installation.is_empty() {
-            return Ok(Some(what));
-        }
-        let status = Command::new("rustup").args(installation).status().context("run rustup")?;
-        ensure!(status.success() && works(probe)?, "rustup {} failed", installation.join(" "));
+    if !works(&["--version"])? {
+        return Ok(Some("rustup is not installed"));
     }
-    Ok(None)
+    let nightly = ["run", "nightly", "rustc", "--version"];
+    if !works(&nightly)? {
+        if !install {
+            return Ok(Some("there is no nightly toolchain (rustup toolchain install nightly, or --install)"));
+        }
+        let installation = ["toolchain", "install", "nightly", "--profile", "minimal"];
+        let status = Command::new("rustup").args(installation).status().context("run rustup")?;
+        ensure!(status.success() && works(&nightly)?, "rustup {} failed", installation.join(" "));
+    }
+    Ok(match CARGO_FUZZ.find(install)? {
+        Some(_) => None,
+        None => Some("cargo-fuzz is not installed (cargo install cargo-fuzz --locked, or --install)"),
+    })
 }
 
 fn works(rustup_arguments: &[&str]) -> Result<bool> {
@@ -122,7 +135,7 @@ fn works(rustup_arguments: &[&str]) -> Result<bool> {
 }
 
 /// `cargo fuzz` with the nightly compiler; all it builds lies under the workspace's `target`.
-fn fuzz(subcommand: &str) -> Command {
+fn fuzz(subcommand: &str) -> Result<Command> {
     let mut command = Command::new("rustup");
     command.args(["run", "nightly", "cargo", "fuzz", subcommand, "--fuzz-dir"]).arg(folder());
     command.arg("--target-dir").arg(output()).current_dir(root());
@@ -130,7 +143,8 @@ fn fuzz(subcommand: &str) -> Command {
     for name in ["CARGO", "RUSTUP_TOOLCHAIN", "CARGO_MANIFEST_DIR", "CARGO_TARGET_DIR", "RUSTFLAGS"] {
         command.env_remove(name);
     }
-    command
+    command.env("PATH", search_path()?);
+    Ok(command)
 }
 
 fn output() -> PathBuf {
@@ -147,7 +161,7 @@ fn run_target(target: &str, seconds: u32) -> Result<u64> {
     let (found, failed) = (new_folder("found")?, new_folder("failed")?);
     let log = output().join(format!("{target}.log"));
     let file = File::create(&log).with_context(|| format!("make {}", log.display()))?;
-    let mut command = fuzz("run");
+    let mut command = fuzz("run")?;
     // New inputs go to the first folder; the committed corpus is only read.
     command.arg(target).arg(&found).arg(folder().join("corpus").join(target)).arg("--");
     command.arg(format!("-max_total_time={seconds}")).arg(format!("-timeout={SECONDS_PER_INPUT}"));

@@ -41,6 +41,8 @@ use self::{
 };
 use crate::server::{Launch, Server, root};
 
+/// How many scenarios run at once unless told otherwise.
+const JOBS: u16 = 8;
 /// How many scenarios `--times` names.
 const SLOWEST: usize = 15;
 
@@ -60,7 +62,7 @@ pub struct Args {
     #[arg(long, default_value = "")]
     only: String,
     /// How many scenarios run at once
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, default_value_t = JOBS, value_parser = clap::value_parser!(u16).range(1..=256))]
     jobs: u16,
     /// Name what passed and what failed as excepted, too
     #[arg(long)]
@@ -121,6 +123,24 @@ pub fn run(args: Args) -> Result<()> {
         tally.ended = started.end(tally.failed > 0);
     }
     report(tally, &unused, args.times)
+}
+
+/// All recordings of a server without authentication, against a server of our own, for the `test` command.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_all() -> Result<()> {
+    run(Args {
+        url: None,
+        console_url: None,
+        profile: Profile::Open,
+        only: String::new(),
+        jobs: JOBS,
+        verbose: false,
+        list: false,
+        times: false,
+        paths: Vec::new(),
+    })
 }
 
 /// A server started for this run.

@@ -8,6 +8,7 @@
 //! it sees the server as its users do, through the binary and its ports.
 
 mod bench;
+mod cargo;
 mod crash;
 mod fuzz;
 mod golden;

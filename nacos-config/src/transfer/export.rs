@@ -47,3 +47,15 @@ pub(super) fn app_name_key(group: &str, data_id: &str) -> String {
     };
     format!("{group}.{data_id}.app")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_dot_of_a_data_id_is_written_as_a_tilde() {
+        assert_eq!(app_name_key("G.1", "a.b.yaml"), "G.1.a.b~yaml.app");
+        assert_eq!(app_name_key("G", "a~b"), "G.a~b.app");
+        assert_eq!(app_name_key("G", "a."), "G.a~.app");
+    }
+}

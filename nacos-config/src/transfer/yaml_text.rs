@@ -245,6 +245,11 @@ mod tests {
         assert_eq!(written(&format!("'q {sixty} {y} zz more")), format!("'''q {sixty} {y}\n    zz more'"));
         let doubled = "a  b".repeat(40);
         assert_eq!(written(&doubled), doubled, "only at a single blank");
+        let end = format!(" {}a ", "x".repeat(80));
+        assert_eq!(written(&end), format!("'{end}'"), "not at either end");
+        let quote = |n: usize| format!("''{}", "x".repeat(n));
+        assert_eq!(written(&format!("{} a", &quote(70)[1..])), format!("'{}\n    a'", quote(70)), "the quote counts");
+        assert_eq!(written(&format!("{} a", &quote(69)[1..])), format!("'{} a'", quote(69)));
         // A character beyond the first plane counts as two, as in Java.
         let faces = "😀".repeat(37);
         assert_eq!(written(&format!("{faces} a")), format!("{faces}\n    a"));

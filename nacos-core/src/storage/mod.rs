@@ -3,7 +3,8 @@
 //! A backend knows statements, not configurations: [`DatabaseOperate::execute`] applies a [`Batch`] all or
 //! nothing, [`DatabaseOperate::query`] reads. The SQL is portable between SQLite and Postgres: parameters
 //! are written `?1`, `?2` …; no clock, no random function and no auto-increment value stands in a statement
-//! that writes, because replicas apply the same batch and must agree. The caller binds such values.
+//! that writes, because replicas apply the same batch and must agree. The caller binds such values. `LIKE` names
+//! its escape character, `LIKE ?1 ESCAPE '\'`: the dialects disagree on whether there is one without that.
 //!
 //! Used by the repositories of the domain crates; they own the statements, this module owns how they run.
 //! The schema of all tables is in [`schema`].
@@ -29,9 +30,11 @@ pub enum Value {
     Null,
     /// A 64-bit integer.
     Int(i64),
-    /// Text in UTF-8. Shared, because a content of 10 MiB goes to cache and storage alike.
+    /// Text in UTF-8. Shared, because a content of 10 MiB goes to cache and storage alike. U+0000 in it may be
+    /// [refused](StorageError::Refused): Postgres has no place for it.
     Text(Arc<str>),
     /// A point in time, in milliseconds since 1970 UTC. An integer column in SQLite, a timestamp in Postgres.
+    /// SQLite reads it back as [`Value::Int`]: take it by [`as_int`](Value::as_int).
     Time(i64),
 }
 

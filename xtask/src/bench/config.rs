@@ -12,6 +12,7 @@ use super::{
     report::Report,
     start, watched,
 };
+use crate::server;
 
 /// Options of `bench config`.
 #[derive(clap::Args, Default)]
@@ -106,6 +107,8 @@ impl Plan {
 pub fn run(args: &Args) -> Result<()> {
     let plan = if args.quick { Plan::quick() } else { Plan::full() };
     let open_files = limits::raise_open_files()?;
+    // Built before anything is measured.
+    server::binary()?;
     let quiet = Machine::now()?;
     // One thread: the servers need the other cores more.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

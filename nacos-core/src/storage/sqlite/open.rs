@@ -140,7 +140,16 @@ impl OpenError {
 /// The right to use the database, held until dropped. The system takes it back from a process that dies.
 #[derive(Debug)]
 pub(super) struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing the file is not enough while a child process, just forked, has a copy of it open.
+        if let Err(error) = self.file.unlock() {
+            tracing::debug!(%error, "database not unlocked");
+        }
+    }
 }
 
 impl Lock {
@@ -166,7 +175,7 @@ impl Lock {
         if let Err(error) = told {
             tracing::debug!(%error, "pid not written to the lock file");
         }
-        Ok(Self { _file: file })
+        Ok(Self { file })
     }
 }
 
@@ -178,7 +187,9 @@ pub(super) struct Opened {
 }
 
 pub(super) fn open(options: &LocalOptions, migrations: &[Migration]) -> Result<Opened, OpenError> {
-    let path = options.path.as_path();
+    // SQLite puts its files beside the file that a link leads to; ours must be there too.
+    let target = if options.path.is_symlink() { fs::canonicalize(&options.path).ok() } else { None };
+    let path = target.as_deref().unwrap_or(&options.path);
     create_folder(folder_of(path)).map_err(|error| OpenError::io(path, error))?;
     let lock = Arc::new(Lock::take(path)?);
     create_file(path).map_err(|error| OpenError::io(path, error))?;

@@ -68,6 +68,15 @@ pub(super) struct Job {
     pub(super) answer: oneshot::Sender<Outcome>,
 }
 
+impl Job {
+    fn answer(self, outcome: Outcome) {
+        // Whoever is answered must find the room that the batch took free.
+        drop((self.batch, self.held));
+        // An error says that nobody waits any more.
+        let _ = self.answer.send(outcome);
+    }
+}
+
 /// What the thread is told.
 pub(super) enum Order {
     Run(Job),
@@ -158,8 +167,7 @@ impl Writer {
                 // Before the answers: who has one must find its position reached.
                 self.position.store(last, Ordering::Release);
                 for (job, outcome) in group.drain(..).zip(outcomes) {
-                    // Whoever gave up waiting is not there to be told.
-                    let _ = job.answer.send(outcome);
+                    job.answer(outcome);
                 }
             }
             Err(Lost::RolledBack(_)) if group.len() > 1 => {
@@ -290,6 +298,6 @@ impl Writer {
 
 fn answer_all(group: &mut Vec<Job>, error: &StorageError) {
     for job in group.drain(..) {
-        let _ = job.answer.send(Err(error.clone()));
+        job.answer(Err(error.clone()));
     }
 }
