@@ -14,7 +14,7 @@ use nacos_core::{
 use nacos_server::{Builder, NacosServer};
 
 /// The server of this example, on this port and folder. The test of the example starts it, too.
-pub fn compose(port: u16, folder: &str) -> anyhow::Result<Builder> {
+pub(crate) fn compose(port: u16, folder: &str) -> anyhow::Result<Builder> {
     let flag = |option: &str, value: String| Flag { flag: "argument".into(), option: option.into(), value };
     let flags = vec![flag("server.port", port.to_string()), flag("nacos.home", folder.to_owned())];
     let settings = Settings::load(SettingsInput { flags, ..SettingsInput::default() })?.settings;

@@ -271,7 +271,8 @@ fn refuse_unavailable(settings: &Settings, has_auth: bool, has_storage: bool) ->
         );
     }
     let platform = settings.storage.platform.trim();
-    if !has_storage && !(platform.is_empty() || platform.eq_ignore_ascii_case("derby")) {
+    let embedded = platform.is_empty() || platform.eq_ignore_ascii_case("derby");
+    if !has_storage && !embedded {
         return Err(StartError::NotAvailable(format!(
             "spring.sql.init.platform is {platform}, but this version keeps its data in the embedded database \
              alone. Unset it, or compose a server with a storage of its own"

@@ -8,8 +8,11 @@ use tracing_subscriber::{EnvFilter, layer::SubscriberExt, reload, util::Subscrib
 /// Changes levels. Cheap to clone.
 #[derive(Clone)]
 pub struct LogControl {
-    set: Arc<dyn Fn(&str, &str) -> bool + Send + Sync>,
+    set: Arc<Set>,
 }
+
+/// Sets the level of a logger: `false` if the level is none.
+type Set = dyn Fn(&str, &str) -> bool + Send + Sync;
 
 impl LogControl {
     /// A control that changes nothing: for servers within a process that logs on its own.

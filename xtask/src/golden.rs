@@ -128,7 +128,7 @@ pub fn run(args: Args) -> Result<()> {
 /// All recordings of a server without authentication, against a server of our own, for the `test` command.
 ///
 /// # Errors
-/// As [`run`].
+/// As [`run()`].
 pub fn run_all() -> Result<()> {
     run(Args {
         url: None,
