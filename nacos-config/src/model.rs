@@ -114,7 +114,7 @@ impl ConfigType {
         match name.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase()).as_deref() {
             Some("yml" | "yaml") => ConfigType::Yaml,
             Some("htm" | "html") => ConfigType::Html,
-            Some("txt") | None => ConfigType::Text,
+            Some("txt" | "toml" | "unset") | None => ConfigType::Text,
             Some(extension) => Self::parse(extension),
         }
     }

@@ -19,7 +19,7 @@ use crate::{
     capacity::Capacity,
     disk::DiskCopies,
     dump::{Dump, LocalDataChange},
-    http::{self, Endpoints, Searches, SetLogLevel},
+    http::{self, Endpoints, Searches, SetLogLevel, Shared},
     publish::Publisher,
     query::Reader,
     repository::Repository,
@@ -121,7 +121,7 @@ impl ConfigModule {
         show_sizes(&metrics, &cache, &index, &dump);
         let search = &settings.search;
         let searches = Searches::new(search.max_thread, search.max_capacity, search.wait_timeout);
-        let endpoints = Endpoints {
+        let endpoints = Endpoints::new(Shared {
             reader: Reader::new(cache, dump.clone()),
             publisher,
             repository,
@@ -134,11 +134,10 @@ impl ConfigModule {
             set_log_level,
             searches,
             gets: metrics.monitor("config", "getConfig"),
-            read_timer: metrics.timer("config", "readConfigRt"),
             publishes: metrics.monitor("config", "publish"),
             fuzzy_searches: metrics.monitor("config", "fuzzySearch"),
             settings,
-        };
+        });
         Ok(Self { endpoints, stop, tasks })
     }
 

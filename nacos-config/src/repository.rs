@@ -86,7 +86,7 @@ impl Repository {
         &self.ids
     }
 
-    /// Writes a formal content with its history row, all or nothing, after the guards (see [`Self::guarded`]).
+    /// Writes a formal content with its history row, all or nothing, after its guards, each of which must touch a row.
     pub async fn publish(
         &self,
         publish: &Publish,

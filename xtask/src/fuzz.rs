@@ -24,7 +24,7 @@ const SECONDS_SHORT: u32 = 10;
 /// An input that takes longer than this many seconds has failed.
 const SECONDS_PER_INPUT: u32 = 10;
 /// Lines shown of what a failed target printed.
-const LINES_SHOWN: usize = 40;
+const LINES_SHOWN: usize = 12;
 
 /// Options of the command.
 #[derive(clap::Args)]
@@ -171,7 +171,7 @@ fn run_target(target: &str, seconds: u32) -> Result<u64> {
     File::open(&log)?.read_to_end(&mut printed)?;
     let printed = String::from_utf8_lossy(&printed);
     if !status.success() {
-        bail!("{status}; the input lies in {}\n{}", failed.display(), end_of(&printed, &log));
+        bail!("{status}; the input lies in {}\n{}", failed.display(), told(&printed, &log));
     }
     let inputs = printed.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units:"));
     let inputs: u64 = inputs.and_then(|number| number.trim().parse().ok()).context("no count of inputs was printed")?;
@@ -179,8 +179,11 @@ fn run_target(target: &str, seconds: u32) -> Result<u64> {
     Ok(inputs)
 }
 
-fn end_of(printed: &str, log: &Path) -> String {
+/// What a failed target printed: from its panic on if there is one, else the end.
+fn told(printed: &str, log: &Path) -> String {
     let lines: Vec<&str> = printed.lines().collect();
-    let shown = &lines[lines.len().saturating_sub(LINES_SHOWN)..];
-    format!("{}\n(all of it is in {})", shown.join("\n"), log.display())
+    let panic = lines.iter().position(|line| line.contains("panicked at"));
+    let start = panic.unwrap_or(lines.len().saturating_sub(LINES_SHOWN));
+    let end = lines.len().min(start + LINES_SHOWN);
+    format!("{}\n(all of it is in {})", lines[start..end].join("\n"), log.display())
 }

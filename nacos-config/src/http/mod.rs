@@ -38,9 +38,26 @@ use nacos_core::error::ErrorCode;
 /// Sets a logger's level: the name as Nacos knows it, and the level. `false` if either is not known.
 pub type SetLogLevel = Arc<dyn Fn(&str, &str) -> bool + Send + Sync>;
 
-/// What the handlers share. Cheap to clone.
+/// What the handlers share. One counter to clone: every request does.
 #[derive(Clone)]
-pub struct Endpoints {
+pub struct Endpoints(Arc<Shared>);
+
+impl Endpoints {
+    pub(crate) fn new(shared: Shared) -> Self {
+        Self(Arc::new(shared))
+    }
+}
+
+impl std::ops::Deref for Endpoints {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+/// The parts of [`Endpoints`].
+pub struct Shared {
     pub(crate) reader: Reader,
     pub(crate) publisher: Publisher,
     pub(crate) repository: Repository,
@@ -54,7 +71,6 @@ pub struct Endpoints {
     pub(crate) set_log_level: SetLogLevel,
     pub(crate) searches: Searches,
     pub(crate) gets: prometheus::IntGauge,
-    pub(crate) read_timer: prometheus::Histogram,
     pub(crate) publishes: prometheus::IntGauge,
     pub(crate) fuzzy_searches: prometheus::IntGauge,
 }

@@ -97,8 +97,8 @@ pub struct FilePart {
 pub struct Call {
     /// The HTTP method; GET for a HEAD request, whose answer loses its body at the end.
     pub method: Method,
-    /// The path without the context path and without a trailing slash.
-    pub path: String,
+    /// The path without the context path and without a trailing slash, as its route has it.
+    pub path: &'static str,
     /// The headers.
     pub headers: HeaderMap,
     /// The parameters of query and form.
@@ -111,20 +111,19 @@ pub struct Call {
 
 impl Call {
     /// The call of a request that has no body; gives the parts back if it has one.
-    #[expect(clippy::result_large_err, reason = "not an error: the parts go on to be read")]
-    pub(super) fn without_body(parts: Parts, path: String, peer: SocketAddr) -> Result<Self, (Parts, String)> {
+    pub(super) fn without_body(parts: Parts, path: &'static str, peer: SocketAddr) -> Result<Self, Box<Parts>> {
         let empty = match parts.headers.get(header::CONTENT_LENGTH) {
             Some(length) => length == "0",
             None => !parts.headers.contains_key(header::TRANSFER_ENCODING),
         };
-        if empty { Ok(Self::of(parts, path, peer, Bytes::new())) } else { Err((parts, path)) }
+        if empty { Ok(Self::of(parts, path, peer, Bytes::new())) } else { Err(Box::new(parts)) }
     }
 
     /// Reads a request whole. `path` is what [`Call::path`] shall say.
     pub(super) async fn read(
         parts: Parts,
         body: axum::body::Body,
-        path: String,
+        path: &'static str,
         peer: SocketAddr,
         limits: &BodyLimits,
     ) -> Result<Self, Fault> {
@@ -132,7 +131,7 @@ impl Call {
         Ok(Self::of(parts, path, peer, body))
     }
 
-    fn of(parts: Parts, path: String, peer: SocketAddr, body: Bytes) -> Self {
+    fn of(parts: Parts, path: &'static str, peer: SocketAddr, body: Bytes) -> Self {
         let is_form = !body.is_empty()
             && parts
                 .headers

@@ -156,15 +156,16 @@ impl Dispatcher {
             return finish(fault.into_response(Style::Text, &full), origin);
         };
         if parts.method == Method::OPTIONS {
-            return finish(options_answer(&path, entries, &parts.headers), origin);
+            return finish(options_answer(path, entries, &parts.headers), origin);
         }
-        let full_path = parts.uri.path().to_owned();
+        // Made only for what goes wrong.
+        let full_path = || format!("{}{path}", inner.options.context_path);
         // Boxed, so that a request that is held does not hold the room that reading it took.
         let call = match Call::without_body(parts, path, peer) {
             Ok(call) => call,
-            Err((parts, path)) => match Box::pin(Call::read(parts, body, path, peer, &inner.options.bodies)).await {
+            Err(parts) => match Box::pin(Call::read(*parts, body, path, peer, &inner.options.bodies)).await {
                 Ok(call) => call,
-                Err(fault) => return finish(fault.into_response(style_of(&full_path), &full_path), origin),
+                Err(fault) => return finish(fault.into_response(style_of(path), &full_path()), origin),
             },
         };
         let found = entries.iter().find(|entry| {
@@ -172,7 +173,7 @@ impl Dispatcher {
                 && entry.route.when.is_none_or(|(name, value)| call.params.values(name).any(|v| v == value))
         });
         let Some(entry) = found else {
-            return finish(not_supported(&call.method, &full_path, entries), origin);
+            return finish(not_supported(&call.method, path, entries), origin);
         };
         let style = entry.route.style;
         let answer = match inner.admit(entry, &call).await {
@@ -189,7 +190,7 @@ impl Dispatcher {
         };
         let response = match answer {
             Ok(response) => response,
-            Err(fault) => fault.into_response(style, &full_path),
+            Err(fault) => fault.into_response(style, &full_path()),
         };
         let timer = if response.status().is_success() { &entry.good } else { &entry.bad };
         timer.observe(started.elapsed().as_secs_f64());
@@ -199,11 +200,11 @@ impl Dispatcher {
 
 impl Inner {
     /// The path below the context path and its routes.
-    fn find(&self, full: &str) -> Option<(String, &[Entry])> {
+    fn find(&self, full: &str) -> Option<(&'static str, &[Entry])> {
         let path = full.strip_prefix(self.options.context_path.as_str())?;
         let path = path.strip_suffix('/').filter(|cut| !cut.is_empty()).unwrap_or(path);
-        let entries = self.paths.get(path)?;
-        Some((path.to_owned(), entries))
+        let (path, entries) = self.paths.get_key_value(path)?;
+        Some((path, entries))
     }
 
     async fn admit(&self, entry: &Entry, call: &Call) -> Result<(), Fault> {

@@ -49,9 +49,7 @@ pub fn probe(held: &[(&str, &str)]) -> String {
 
 /// A long poll that asks to be held for `hold_ms`.
 pub fn poll(held: &[(&str, &str)], hold_ms: u64) -> Request {
-    Request::post(LISTENER)
-        .form("Listening-Configs", &probe(held))
-        .header("Long-Pulling-Timeout", hold_ms.to_string())
+    Request::post(LISTENER).form("Listening-Configs", &probe(held)).header("Long-Pulling-Timeout", hold_ms.to_string())
 }
 
 /// The answer that names this key.

@@ -202,9 +202,7 @@ impl Client {
     #[track_caller]
     pub fn ask(&mut self, request: Request) -> impl Future<Output = Answer> + '_ {
         let caller = std::panic::Location::caller();
-        async move {
-            self.try_ask(&request).await.unwrap_or_else(|error| panic!("{error} to {request:?} at {caller}"))
-        }
+        async move { self.try_ask(&request).await.unwrap_or_else(|error| panic!("{error} to {request:?} at {caller}")) }
     }
 }
 

@@ -38,11 +38,7 @@ impl Server {
     }
 
     /// A server in this folder that keeps everything in this storage.
-    pub async fn start_on(
-        storage: Arc<dyn DatabaseOperate>,
-        folder: Arc<TempDir>,
-        options: &[(&str, &str)],
-    ) -> Self {
+    pub async fn start_on(storage: Arc<dyn DatabaseOperate>, folder: Arc<TempDir>, options: &[(&str, &str)]) -> Self {
         let builder = NacosServer::builder(settings(folder.path(), options)).storage(storage);
         Self { inner: builder.start().await.unwrap(), folder }
     }

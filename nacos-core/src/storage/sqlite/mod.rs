@@ -81,7 +81,8 @@ impl LocalOptions {
 ///
 /// [`Position`] counts the batches since it was opened, and is never [`Position::UNKNOWN`].
 ///
-/// Dropping it is the same as [`close`](Self::close), but blocks the thread meanwhile.
+/// Dropping it does what [`close`](Self::close) does, but blocks the thread meanwhile, and does not wait for
+/// queries that still run: until the last of them is done, the files stay locked.
 pub struct LocalDatabaseOperate {
     /// `None` once it is being dropped.
     queue: Option<mpsc::Sender<Order>>,

@@ -2,7 +2,7 @@
 //!
 //! Owns the writing connection. It takes all batches that wait, runs each in a savepoint of its own within one
 //! transaction, commits, and answers them all: one sync of the disk for as many as came while the last one
-//! lasted. It never waits for more to come.
+//! lasted. It sets no time aside for more to come.
 //!
 //! After a commit that may or may not be on disk nothing more is written: the system drops pages that it could
 //! not write, so a second sync that succeeds proves nothing. Only a new start, which reads the disk, can tell.
@@ -127,7 +127,13 @@ impl Writer {
     /// Serves the queue until it is closed and empty, then moves the log into the database.
     pub(super) fn run(mut self, mut queue: mpsc::Receiver<Order>) -> Result<(), StorageError> {
         let mut group = Vec::new();
+        let mut shared = false;
         while let Some(order) = queue.blocking_recv() {
+            if shared {
+                // Those just answered are about to send again; whoever is first should not get a sync for itself.
+                // Costs nothing when no other thread can run, and a lone writer never comes here.
+                std::thread::yield_now();
+            }
             let (mut next, mut bytes) = (Some(order), 0);
             while let Some(order) = next {
                 match order {
@@ -140,6 +146,7 @@ impl Writer {
                 let room = group.len() < GROUP_BATCHES && bytes < GROUP_BYTES;
                 next = if room { queue.try_recv().ok() } else { None };
             }
+            shared = group.len() > 1;
             self.serve(&mut group);
             self.checkpoint_if_due();
         }
@@ -178,8 +185,8 @@ impl Writer {
             }
             Err(Lost::NotBegun(error) | Lost::RolledBack(error)) => answer_all(group, &error),
             Err(Lost::Unknown(reason)) => {
-                answer_all(group, &StorageError::Unconfirmed(reason.clone()));
-                self.fail(reason);
+                self.fail(reason.clone());
+                answer_all(group, &StorageError::Unconfirmed(reason));
             }
         }
     }
