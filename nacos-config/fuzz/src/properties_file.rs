@@ -26,7 +26,7 @@ pub fn run(data: &[u8]) {
     // To load settings takes a hundred times longer than all that: only where there is something to set, and of those
     // only for some, so that the parser sees more.
     let sets = |property: &Property| ["nacos.", "server.", "db."].iter().any(|part| property.name.contains(part));
-    if data.len() % LOADED_OF == 0 && properties.iter().any(sets) {
+    if data.len().is_multiple_of(LOADED_OF) && properties.iter().any(sets) {
         let file = SettingsFile { name: "application.properties".to_owned(), bytes: data.to_vec() };
         if let Err(error) = Settings::load(SettingsInput { file: Some(file), ..SettingsInput::default() }) {
             assert!(!error.problems().is_empty() && !error.to_string().is_empty());

@@ -21,6 +21,8 @@ use crate::{
 /// A sample of the listeners is taken this often.
 const SAMPLE_EVERY: Duration = Duration::from_millis(100);
 const SAMPLES_MAX: u32 = 3;
+/// Texts to search for may have this many bytes.
+const PATTERN_MAX: usize = 16 * 1024;
 
 /// `GET ?show=all`: everything about one configuration, or nothing at all.
 pub(super) async fn detail(endpoints: Endpoints, call: Call) -> Result<Response, Fault> {
@@ -57,6 +59,10 @@ pub(super) async fn search(endpoints: Endpoints, call: Call, blur: bool, detaile
     let size: i64 = call.required_number("pageSize", "int")?;
     if blur {
         endpoints.fuzzy_searches.inc();
+    }
+    // No key is nearly as long, and databases refuse patterns of many kilobytes.
+    if [Some(&*data_id), Some(&*group), content.as_deref()].into_iter().flatten().any(|text| text.len() > PATTERN_MAX) {
+        return Err(Fault::Illegal(format!("search text is over {PATTERN_MAX} bytes")));
     }
     let filter = Filter {
         blur,
