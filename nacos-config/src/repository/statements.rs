@@ -20,6 +20,14 @@ macro_rules! history_columns {
     };
 }
 
+// A number greater than all before it, whatever order the callers drew theirs in: rows of the history are numbered in
+// the order of their commits. It depends on the table alone, so replicas agree.
+macro_rules! history_number {
+    () => {
+        "(SELECT CASE WHEN ?1 > COALESCE(MAX(nid), 0) THEN ?1 ELSE MAX(nid) + 1 END FROM his_config_info)"
+    };
+}
+
 macro_rules! insert {
     () => {
         "INSERT INTO config_info (id, data_id, group_id, tenant_id, app_name, content, md5, gmt_create, \
@@ -64,13 +72,17 @@ statements! {
     // The content before the change, if there is one.
     HISTORY_BEFORE = "config.history_before" v 1: concat!(
         history_columns!(),
-        "SELECT ?1, id, data_id, group_id, tenant_id, app_name, content, md5, \
+        "SELECT ",
+        history_number!(),
+        ", id, data_id, group_id, tenant_id, app_name, content, md5, \
          ?2, ?2, ?3, ?4, ?5, encrypted_data_key FROM config_info \
          WHERE data_id = ?6 AND group_id = ?7 AND tenant_id = ?8"
     );
     HISTORY_FIRST = "config.history_first" v 1: concat!(
         history_columns!(),
-        "SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10, ?11, 'I', ?12 \
+        "SELECT ",
+        history_number!(),
+        ", ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10, ?11, 'I', ?12 \
          WHERE NOT EXISTS (SELECT 1 FROM config_info WHERE data_id = ?3 AND group_id = ?4 AND tenant_id = ?5)"
     );
     UPSERT = "config.upsert" v 1: upsert!();

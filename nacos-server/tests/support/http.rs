@@ -10,7 +10,7 @@ use tokio::{
 use super::LONG;
 
 /// One request, put together piece by piece. Its path lies below the context path.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Request {
     method: Cow<'static, str>,
     path: String,
@@ -103,6 +103,14 @@ impl Request {
 
     fn is_head(&self) -> bool {
         self.method == "HEAD"
+    }
+}
+
+/// Shows the bytes that are sent, in brief.
+impl std::fmt::Debug for Request {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let bytes = self.bytes();
+        write!(f, "{:?} ({} bytes)", String::from_utf8_lossy(&bytes[..bytes.len().min(2000)]), bytes.len())
     }
 }
 
