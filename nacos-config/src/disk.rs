@@ -59,6 +59,10 @@ impl DiskCopies {
     /// Copies in this folder, which is created if need be.
     pub fn open(folder: impl Into<PathBuf>) -> io::Result<Self> {
         let folder = folder.into();
+        std::fs::create_dir_all(&folder)?;
+        // Contents may be secrets: nobody else on the machine has business here, as with the database.
+        #[cfg(unix)]
+        std::fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
         for n in 0..=255u8 {
             std::fs::create_dir_all(folder.join(format!("{n:02x}")))?;
         }

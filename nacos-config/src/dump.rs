@@ -51,6 +51,8 @@ pub const CHANGES_BEHIND_MAX: usize = 4096;
 const PAGE: i64 = 200;
 /// Disk copies wait this long for further changes of the same keys.
 const DISK_DELAY: Duration = Duration::from_millis(200);
+/// More changes than this at once, and everything is read again.
+const CHANGED_MAX: usize = 10_000;
 /// Removed keys are remembered at least this long.
 const FORGET_EVERY: Duration = Duration::from_secs(60);
 
@@ -255,7 +257,11 @@ impl Dump {
     }
 
     async fn check_changed(&self, since: i64) -> Result<(), StorageError> {
-        for (key, part, modified) in self.repository.changed_since(since).await? {
+        let changed = self.repository.changed_since(since).await?;
+        if changed.len() >= CHANGED_MAX {
+            return self.all(|_, _| {}).await.map(drop);
+        }
+        for (key, part, modified) in changed {
             let cached = self.cache.get(key.as_parts());
             let known = match &part {
                 // A removal: known if nothing older is left.
@@ -358,6 +364,8 @@ impl Dump {
     }
 
     async fn reconcile(&self, disk: &DiskCopies) {
+        // What the full dump marked is compared here; what is marked from now on is written afterwards.
+        self.dirty.lock().clear();
         let keys = self.cache.keys();
         let wanted: Vec<(ConfigKey, Vec<(Part, Md5)>)> = keys
             .iter()
@@ -366,7 +374,6 @@ impl Dump {
                 Some((key.clone(), item.variants().map(|(part, variant)| (part, variant.md5)).collect()))
             })
             .collect();
-        self.dirty.lock().clear();
         let disk = disk.clone();
         let looked = tokio::task::spawn_blocking(move || {
             if let Err(error) = disk.keep_only(&keys) {

@@ -189,10 +189,12 @@ fn show_sizes(metrics: &Metrics, cache: &Arc<ConfigCache>, index: &Arc<WatchInde
     let configs = metrics.monitor("config", "configCount");
     let cached = metrics.monitor("config", "cachedContentBytes");
     let tasks = metrics.monitor("config", "dumpTask");
+    let retained = metrics.monitor("config", "retainedClientIps");
     let (cache, index, dump) = (Arc::downgrade(cache), Arc::downgrade(index), Arc::downgrade(dump));
     metrics.before_render(move || {
         if let (Some(cache), Some(index), Some(dump)) = (cache.upgrade(), index.upgrade(), dump.upgrade()) {
             polls.set(index.len() as i64);
+            retained.set(index.retained().len() as i64);
             configs.set(cache.formal_count() as i64);
             cached.set(cache.content_bytes() as i64);
             tasks.set(dump.waiting_copies() as i64);

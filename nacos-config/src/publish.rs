@@ -13,7 +13,7 @@ use nacos_core::{
     metrics::Metrics,
     storage::{Position, StorageError},
 };
-use prometheus::Histogram;
+use prometheus::{Histogram, IntCounter};
 
 use crate::{
     capacity::{Capacity, GuardError, Over},
@@ -90,6 +90,7 @@ struct Inner {
     trace: Trace,
     self_ip: String,
     took: Histogram,
+    failed: IntCounter,
 }
 
 impl Publisher {
@@ -105,7 +106,9 @@ impl Publisher {
     ) -> Self {
         let changes = Topic::new("ConfigDataChange", CHANGES_BEHIND_MAX, metrics.clone());
         let took = metrics.timer("config", "writeConfigRt");
-        Self { inner: Arc::new(Inner { repository, dump, capacity, switches, changes, trace, self_ip, took }) }
+        let failed = metrics.exceptions("config", "db");
+        let inner = Inner { repository, dump, capacity, switches, changes, trace, self_ip, took, failed };
+        Self { inner: Arc::new(inner) }
     }
 
     /// Where writes are told.
@@ -231,7 +234,10 @@ impl Inner {
             Ok(committed) => committed,
             Err(WriteError::DemandUnmet) if demand == Demand::Absent => return Err(PublishError::Exists),
             Err(WriteError::DemandUnmet | WriteError::Guarded(_)) => return Err(PublishError::Conflict(what)),
-            Err(WriteError::Storage(error)) => return Err(error.into()),
+            Err(WriteError::Storage(error)) => {
+                self.failed.inc();
+                return Err(error.into());
+            }
         };
         let stored = Stored {
             content: publish.content.clone(),

@@ -7,7 +7,7 @@ use nacos_core::{
     auth::AuthPlugin,
     id::{Ids, WORKER_MAX},
     metrics::Metrics,
-    settings::Settings,
+    settings::{FunctionMode, Settings},
     storage::{DatabaseOperate, LocalDatabaseOperate, LocalOptions, OpenError},
     web::{BodyLimits, Dispatcher, DispatcherOptions, Routes},
 };
@@ -198,6 +198,7 @@ impl Builder {
                 let database = Arc::new(opened.await.map_err(|_| {
                     StartError::NotAvailable("opening the database broke; the log has more".to_owned())
                 })??);
+                show_waiting(&metrics, &database);
                 (database.clone() as Arc<dyn DatabaseOperate>, Some(database))
             }
         };
@@ -278,6 +279,15 @@ fn refuse_unavailable(settings: &Settings, has_auth: bool, has_storage: bool) ->
              alone. Unset it, or compose a server with a storage of its own"
         )));
     }
+    if !has_storage && !settings.storage.databases.is_empty() {
+        return refuse(
+            "db.url.0 names an external database, but this version keeps its data in the embedded one alone. Unset \
+             it, or compose a server with a storage of its own",
+        );
+    }
+    if settings.cluster.function_mode == FunctionMode::Naming {
+        return refuse("nacos.functionMode is naming, but this version has configuration management alone. Unset it");
+    }
     if is_cluster(settings) {
         return refuse(
             "the settings name members of a cluster (nacos.member.list or conf/cluster.conf), but this version \
@@ -285,6 +295,19 @@ fn refuse_unavailable(settings: &Settings, has_auth: bool, has_storage: bool) ->
         );
     }
     Ok(())
+}
+
+/// How much waits for the embedded database, as `nacos_monitor{module="core"}`.
+fn show_waiting(metrics: &Metrics, database: &Arc<LocalDatabaseOperate>) {
+    let (writes, reads) =
+        (metrics.monitor("core", "databaseWaitingWrites"), metrics.monitor("core", "databaseWaitingReads"));
+    let database = Arc::downgrade(database);
+    metrics.before_render(move || {
+        if let Some(database) = database.upgrade() {
+            writes.set(database.waiting_writes() as i64);
+            reads.set(database.waiting_reads() as i64);
+        }
+    });
 }
 
 /// A cluster if its members are named in any way, unless `nacos.standalone=true` (design, modes).
