@@ -1,3 +1,4 @@
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 //! Quotas: shown and set as Nacos has it, and kept to whoever publishes at the same time.
 
 mod support;

@@ -1,3 +1,4 @@
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 //! Many at once on one key: what is read is whole and never goes back, of several compare-and-sets one wins, and the
 //! history knows every publish once.
 

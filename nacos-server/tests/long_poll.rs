@@ -1,3 +1,4 @@
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 //! Long polls over real connections: held, answered once, never forgotten, never lost in a race.
 
 mod support;

@@ -55,8 +55,8 @@ pub(super) async fn search(endpoints: Endpoints, call: Call, blur: bool, detaile
         call.param(name).map(|text| comma_list(&text).map(str::to_owned).collect::<Vec<_>>()).unwrap_or_default()
     };
     let content = if detailed { Some(call.required("config_detail")?.into_owned()) } else { None };
-    let number: i64 = call.required_number("pageNo", "int")?;
-    let size: i64 = call.required_number("pageSize", "int")?;
+    let number = i64::from(call.required_number::<i32>("pageNo", "int")?);
+    let size = i64::from(call.required_number::<i32>("pageSize", "int")?);
     if blur {
         endpoints.fuzzy_searches.inc();
     }

@@ -15,8 +15,8 @@ use crate::repository::HistoryRow;
 pub(super) async fn list(endpoints: &Endpoints, call: &Call, namespace: &str) -> Result<Page<Value>, Fault> {
     let data_id = call.required("dataId")?;
     let group = call.required("group")?;
-    let number: i64 = call.number("pageNo")?.unwrap_or(1);
-    let size: i64 = call.number("pageSize")?.unwrap_or(100).min(500);
+    let number = i64::from(call.number::<i32>("pageNo")?.unwrap_or(1));
+    let size = i64::from(call.number::<i32>("pageSize")?.unwrap_or(100).min(500));
     page_sane(number, size)?;
     let key = KeyParts { data_id: &data_id, group: &group, namespace };
     let (total, rows) = endpoints.repository.history(key, number, size).await?;
