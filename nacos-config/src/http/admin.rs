@@ -21,8 +21,6 @@ use crate::{
 /// A sample of the listeners is taken this often.
 const SAMPLE_EVERY: Duration = Duration::from_millis(100);
 const SAMPLES_MAX: u32 = 3;
-/// Texts to search for may have this many bytes.
-const PATTERN_MAX: usize = 16 * 1024;
 
 /// `GET ?show=all`: everything about one configuration, or nothing at all.
 pub(super) async fn detail(endpoints: Endpoints, call: Call) -> Result<Response, Fault> {
@@ -60,10 +58,6 @@ pub(super) async fn search(endpoints: Endpoints, call: Call, blur: bool, detaile
     if blur {
         endpoints.fuzzy_searches.inc();
     }
-    // No key is nearly as long, and databases refuse patterns of many kilobytes.
-    if [Some(&*data_id), Some(&*group), content.as_deref()].into_iter().flatten().any(|text| text.len() > PATTERN_MAX) {
-        return Err(Fault::Illegal(format!("search text is over {PATTERN_MAX} bytes")));
-    }
     let filter = Filter {
         blur,
         data_id: Some(data_id.clone().into_owned()).filter(|text| !text.trim().is_empty()),
@@ -74,6 +68,7 @@ pub(super) async fn search(endpoints: Endpoints, call: Call, blur: bool, detaile
         types: if blur { list("types") } else { Vec::new() },
         content: content.filter(|text| !text.trim().is_empty()),
     };
+    filter.check().map_err(Fault::Illegal)?;
     if let Err(Fault::Illegal(text)) = page_sane(number, size) {
         // A v1 search words its errors around the key.
         let wrapped = || format!("serialize page error, dataId={data_id}, group={group};caused: {text}");

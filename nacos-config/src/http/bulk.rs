@@ -67,6 +67,7 @@ pub(super) async fn export(endpoints: Endpoints, call: Call, layout: Layout) -> 
             app_name: filled("appName"),
             ..Filter::default()
         };
+        filter.check().map_err(Fault::Illegal)?;
         let mut rows: Vec<Row> = Vec::new();
         loop {
             let last = rows.last().map_or(i64::MIN, |row| row.id);

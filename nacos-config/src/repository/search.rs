@@ -110,7 +110,28 @@ impl Repository {
     }
 }
 
+/// A text to search for may have this many bytes: no key is nearly as long, and databases refuse longer patterns.
+const TEXT_MAX: usize = 16 * 1024;
+/// So many tags or types may be searched for at once; databases bind a limited number of values.
+const CHOICES_MAX: usize = 100;
+
 impl Filter {
+    /// Whether a database can be asked this; if not, why.
+    ///
+    /// # Errors
+    /// What is too long or too many.
+    pub fn check(&self) -> Result<(), String> {
+        let texts = [&self.data_id, &self.group, &self.app_name, &self.content].into_iter().flatten();
+        let mut texts = texts.chain([&self.namespace]).chain(&self.tags).chain(&self.types);
+        if texts.any(|text| text.len() > TEXT_MAX) {
+            return Err(format!("search text is over {TEXT_MAX} bytes"));
+        }
+        if self.tags.len() > CHOICES_MAX || self.types.len() > CHOICES_MAX {
+            return Err(format!("more than {CHOICES_MAX} tags or types to search for"));
+        }
+        Ok(())
+    }
+
     /// The tables, the condition over them, and its arguments.
     fn sql(&self) -> (&'static str, String, Vec<Value>) {
         let mut args: Vec<Value> = Vec::new();

@@ -1,3 +1,4 @@
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 //! What nobody should send, to every endpoint: an answer always comes, it is never a fault of this server, and what
 //! is answered with an error has changed nothing.
 
