@@ -96,7 +96,15 @@ impl DiskCopies {
             parts: parts.iter().map(|(part, stored)| part_head(part, stored)).collect(),
         };
         let aside = path.with_extension("new");
-        let mut file = io::BufWriter::new(std::fs::File::create(&aside)?);
+        let file = match std::fs::File::create(&aside) {
+            // Somebody cleared the folder: it is ours to make again.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                aside.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+                std::fs::File::create(&aside)
+            }
+            other => other,
+        };
+        let mut file = io::BufWriter::new(file?);
         serde_json::to_writer(&mut file, &head)?;
         file.write_all(b"\n")?;
         for (_, stored) in parts {

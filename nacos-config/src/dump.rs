@@ -334,8 +334,10 @@ impl Dump {
             self.disk_failed.inc_by(failed.len() as u64);
             // One line for all: a full disk would fail for every key.
             if let Some((key, error)) = failed.first() {
-                tracing::warn!(%key, %error, keys = failed.len(), "disk copies not written");
+                tracing::warn!(%key, %error, keys = failed.len(), "disk copies not written, to be tried again");
             }
+            // With the next change of any key; the periodic comparison at start is the last resort.
+            self.dirty.lock().extend(failed.into_iter().map(|(key, _)| key));
         }
     }
 

@@ -42,7 +42,7 @@ fn run(loaded: Loaded) -> anyhow::Result<()> {
         tracing::debug!("{line}");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let mut signals = Signals::new().context("listen for signals")?;
         let starting = NacosServer::builder(settings.clone())
             .log_control(control)
@@ -69,7 +69,10 @@ fn run(loaded: Loaded) -> anyhow::Result<()> {
             // After a failed fsync the disk's word counts for nothing; what was answered is safe, no more may be.
             Some(reason) => anyhow::bail!("the database failed, so the server stopped: {reason}"),
         }
-    })
+    });
+    // A read that is still at work must not keep the process.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    ended
 }
 
 /// SIGINT and SIGTERM.

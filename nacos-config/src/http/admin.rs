@@ -60,6 +60,7 @@ pub(super) async fn search(endpoints: Endpoints, call: Call, blur: bool, detaile
     }
     let filter = Filter {
         blur,
+        blur_data_id: false,
         data_id: Some(data_id.clone().into_owned()).filter(|text| !text.trim().is_empty()),
         group: Some(group.clone().into_owned()).filter(|text| !text.trim().is_empty()),
         namespace: call.param_not_blank("tenant").map(Cow::into_owned).unwrap_or_default(),

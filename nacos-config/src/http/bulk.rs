@@ -7,7 +7,7 @@ use http::{HeaderValue, header};
 use nacos_core::{
     clock::{civil, wall_ms},
     key::{ConfigKey, NamespaceId},
-    web::{Call, Fault, parse_number, rest_result, text},
+    web::{Call, Fault, FilePart, parse_number, rest_result, text},
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -42,8 +42,8 @@ enum Policy {
 }
 
 impl Policy {
-    fn of(call: &Call) -> Result<Self, Fault> {
-        match call.param_not_blank("policy").as_deref() {
+    fn of(name: Option<&str>) -> Result<Self, Fault> {
+        match name.filter(|name| !name.trim().is_empty()) {
             None | Some("ABORT") => Ok(Policy::Abort),
             Some("SKIP") => Ok(Policy::Skip),
             Some("OVERWRITE") => Ok(Policy::Overwrite),
@@ -60,7 +60,7 @@ pub(super) async fn export(endpoints: Endpoints, call: Call, layout: Layout) -> 
     let filled = |name: &str| call.param_not_blank(name).map(Cow::into_owned);
     let rows = if ids.is_empty() {
         let filter = Filter {
-            blur: true,
+            blur_data_id: true,
             data_id: filled("dataId"),
             group: filled("group"),
             namespace: namespace.as_str().to_owned(),
@@ -134,16 +134,23 @@ const NOTHING_SELECTED: (i32, &str) = (100_006, "没有选择任何配置");
 
 /// `POST ?import=true`.
 pub(super) async fn import(endpoints: Endpoints, call: Call) -> Result<Response, Fault> {
-    let policy = Policy::of(&call)?;
     let parts = call.parts().await?;
+    // To a servlet, parts that are no files are parameters; Nacos' console sends the policy so.
+    let parameter = |name: &str| {
+        let part = || parts.iter().find(|part| part.name == name && part.file_name.is_none());
+        let text = |part: &FilePart| String::from_utf8_lossy(&part.content).into_owned();
+        call.param(name).map(Cow::into_owned).or_else(|| part().map(text))
+    };
+    let policy = Policy::of(parameter("policy").as_deref())?;
+    let namespace = NamespaceId::normalised(&parameter("namespace").unwrap_or_default());
+    let user = parameter("src_user").filter(|user| !user.trim().is_empty());
     let Some(file) = parts.into_iter().find(|part| part.name == "file") else {
         return Ok(rest_result(NO_DATA.0, Some(NO_DATA.1), json!({})));
     };
-    let namespace = NamespaceId::normalised(&call.param_or_empty("namespace"));
     if !is_target(&endpoints, &namespace).await? {
         return Ok(failed(NO_NAMESPACE.0, NO_NAMESPACE.1));
     }
-    let writer = Writer::of(&call, "src_user");
+    let writer = Writer::of(&call, user);
     let app = call.app_name().to_owned();
     drop(call);
     // Unpacking takes the time that the archive takes: not on a thread that serves others.
@@ -206,7 +213,7 @@ impl Selected {
 /// `POST ?clone=true`.
 pub(super) async fn clone(endpoints: Endpoints, call: Call) -> Result<Response, Fault> {
     let target = call.required("tenant")?;
-    let policy = Policy::of(&call)?;
+    let policy = Policy::of(call.param("policy").as_deref())?;
     let selected: Vec<Option<Selected>> = serde_json::from_slice(&call.body)
         .map_err(|_| Fault::Broken("JSON parse error: a list of configurations is expected".to_owned()))?;
     if selected.is_empty() {
@@ -222,7 +229,7 @@ pub(super) async fn clone(endpoints: Endpoints, call: Call) -> Result<Response, 
     if rows.is_empty() {
         return Ok(failed(NO_DATA.0, NO_DATA.1));
     }
-    let writer = Writer::of(&call, "src_user");
+    let writer = Writer::of(&call, call.param_not_blank("src_user").map(Cow::into_owned));
     let items = rows.into_iter().map(|row| {
         let wanted = selected.iter().find(|one| one.id() == Some(row.id));
         let renamed = |name: Option<&String>, old: &str| match name {
@@ -251,9 +258,8 @@ struct Writer {
 }
 
 impl Writer {
-    fn of(call: &Call, parameter: &str) -> Self {
-        let user = call.param_not_blank(parameter).map(Cow::into_owned).or_else(|| client::user_name(call));
-        Self { user, ip: call.client_ip().into_owned() }
+    fn of(call: &Call, user: Option<String>) -> Self {
+        Self { user: user.or_else(|| client::user_name(call)), ip: call.client_ip().into_owned() }
     }
 
     fn publish(

@@ -16,6 +16,8 @@ use super::{
 pub struct Filter {
     /// Whether dataId, group and namespace are patterns with `*`; else they must be equal.
     pub blur: bool,
+    /// Whether only the dataId is a pattern, as in an export.
+    pub blur_data_id: bool,
     /// The dataId; `None` for any.
     pub data_id: Option<String>,
     /// The group; `None` for any.
@@ -114,6 +116,8 @@ impl Repository {
 const TEXT_MAX: usize = 16 * 1024;
 /// So many tags or types may be searched for at once; databases bind a limited number of values.
 const CHOICES_MAX: usize = 100;
+/// A pattern for contents may have this many bytes: the time of a match is that of the content times this.
+const CONTENT_PATTERN_MAX: usize = 256;
 
 impl Filter {
     /// Whether a database can be asked this; if not, why.
@@ -125,6 +129,9 @@ impl Filter {
         let mut texts = texts.chain([&self.namespace]).chain(&self.tags).chain(&self.types);
         if texts.any(|text| text.len() > TEXT_MAX) {
             return Err(format!("search text is over {TEXT_MAX} bytes"));
+        }
+        if self.content.as_ref().is_some_and(|pattern| pattern.len() > CONTENT_PATTERN_MAX) {
+            return Err(format!("text to search for in contents is over {CONTENT_PATTERN_MAX} bytes"));
         }
         if self.tags.len() > CHOICES_MAX || self.types.len() > CHOICES_MAX {
             return Err(format!("more than {CHOICES_MAX} tags or types to search for"));
@@ -151,7 +158,9 @@ impl Filter {
         let value = |text: &str| if self.blur { pattern(text) } else { text.into() };
         add(&format!("a.tenant_id {compare} ?"), vec![value(&self.namespace)]);
         if let Some(data_id) = &self.data_id {
-            add(&format!("a.data_id {compare} ?"), vec![value(data_id)]);
+            let any = self.blur || self.blur_data_id;
+            let compare = if any { "LIKE" } else { "=" };
+            add(&format!("a.data_id {compare} ?"), vec![if any { pattern(data_id) } else { data_id.as_str().into() }]);
         }
         if let Some(group) = &self.group {
             add(&format!("a.group_id {compare} ?"), vec![value(group)]);

@@ -19,6 +19,8 @@ pub struct BodyLimits {
 
 /// Bodies are counted in units of this many bytes, because a semaphore hands out at most 2³² permits.
 const UNIT: usize = 1024;
+/// So much of each body is not counted: the number of connections bounds it.
+const FREE: usize = 64 * 1024;
 
 impl BodyLimits {
     /// At most `one_max` bytes a body and `all_max` bytes of bodies at once; each is read within `read_timeout`.
@@ -40,19 +42,11 @@ impl BodyLimits {
             Some(length) if length > self.one_max as u64 => return Err(too_large()),
             _ => {}
         }
-        // All that a body may need is reserved before its first byte is read: bodies that wait for one another's
-        // second half cannot block each other. One of unknown length must do with what is free.
-        let length = declared.map_or(self.one_max, |length| length as usize);
-        let units = length.div_ceil(UNIT) as u32;
+        // A body is paid for as it arrives, and never waits for another's room: bodies that wait for one another's second
+        // half could block each other, and small ones must pass while large ones come slowly.
+        let expected = declared.map_or(0, |length| length as usize);
         let read = async {
-            let permit = if declared.is_some() {
-                self.together.acquire_many(units).await.ok()
-            } else {
-                self.together.try_acquire_many(units).ok()
-            };
-            let permit = permit.ok_or_else(|| {
-                Fault::Outside(StatusCode::SERVICE_UNAVAILABLE, "Too many large requests at once".to_owned())
-            })?;
+            let mut permit: Option<SemaphorePermit<'_>> = None;
             let mut body = body;
             let mut whole = BytesMut::new();
             let mut first: Option<Bytes> = None;
@@ -60,20 +54,32 @@ impl BodyLimits {
                 let frame = frame.map_err(|_| Fault::bad("the request's body could not be read"))?;
                 let Ok(data) = frame.into_data() else { continue };
                 let so_far = first.as_ref().map_or(whole.len(), Bytes::len);
-                if so_far + data.len() > self.one_max {
+                let length = so_far + data.len();
+                if length > self.one_max {
                     return Err(too_large());
+                }
+                let held = permit.as_ref().map_or(0, SemaphorePermit::num_permits);
+                let wanted = length.saturating_sub(FREE).div_ceil(UNIT);
+                if wanted > held {
+                    let more = self.together.try_acquire_many((wanted - held) as u32).map_err(|_| {
+                        Fault::Outside(StatusCode::SERVICE_UNAVAILABLE, "Too many large requests at once".to_owned())
+                    })?;
+                    match &mut permit {
+                        Some(permit) => permit.merge(more),
+                        None => permit = Some(more),
+                    }
                 }
                 match first.take() {
                     None if whole.is_empty() => first = Some(data),
                     None => whole.extend_from_slice(&data),
                     Some(earlier) => {
-                        whole.reserve(length.min(8 << 20).max(earlier.len() + data.len()));
+                        whole.reserve(expected.min(8 << 20).max(length));
                         whole.extend_from_slice(&earlier);
                         whole.extend_from_slice(&data);
                     }
                 }
             }
-            Ok((first.unwrap_or_else(|| whole.freeze()), Some(permit)))
+            Ok((first.unwrap_or_else(|| whole.freeze()), permit))
         };
         tokio::time::timeout(self.read_timeout, read).await.unwrap_or_else(|_| {
             Err(Fault::Outside(StatusCode::REQUEST_TIMEOUT, "The request's body did not come in time".to_owned()))

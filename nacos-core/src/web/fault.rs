@@ -131,7 +131,9 @@ impl From<StorageError> for Fault {
                 (StatusCode::INTERNAL_SERVER_ERROR, "The database refused the request")
             }
         };
-        tracing::warn!(error = %Report(&error), "storage failed a request");
+        // A refused statement may be long, and its text a caller's.
+        let report: String = Report(&error).to_string().chars().take(500).collect();
+        tracing::warn!(error = report, "storage failed a request");
         let code = match &error {
             StorageError::Unconfirmed(_) => ErrorCode::ServerError,
             _ => ErrorCode::DataAccessError,

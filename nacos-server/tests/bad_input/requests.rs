@@ -76,7 +76,9 @@ fn no_request_breaks_the_server_and_no_refusal_changes_it() {
     if let Err(error) = outcome {
         panic!("{error}");
     }
-    if std::env::var("LAX").is_ok() { eprintln!("{seen:?}"); }
+    if std::env::var("LAX").is_ok() {
+        eprintln!("{seen:?}");
+    }
     assert!(seen.get(&200).is_some_and(|count| *count > 200), "the requests are too bad to reach a handler: {seen:?}");
     assert!(seen.get(&400).is_some_and(|count| *count > 200), "the requests are too good: {seen:?}");
     world.close();

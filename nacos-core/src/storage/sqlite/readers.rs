@@ -9,7 +9,7 @@ use std::sync::{
 };
 
 use parking_lot::Mutex;
-use rusqlite::Connection;
+use rusqlite::{Connection, InterruptHandle};
 use tokio::sync::{Semaphore, TryAcquireError};
 
 use super::{
@@ -58,6 +58,29 @@ impl Drop for Loan<'_> {
     }
 }
 
+/// Where a query is.
+enum Progress {
+    /// It does not run, not yet or no more.
+    Waiting,
+    /// It runs, and can be told to stop.
+    Running(InterruptHandle),
+    /// Its caller has gone.
+    Abandoned,
+}
+
+/// Stops the query when the caller goes.
+struct Abandon(Arc<Mutex<Progress>>);
+
+impl Drop for Abandon {
+    fn drop(&mut self) {
+        let mut progress = self.0.lock();
+        if let Progress::Running(handle) = &*progress {
+            handle.interrupt();
+        }
+        *progress = Progress::Abandoned;
+    }
+}
+
 impl Readers {
     pub(super) fn new(idle: Vec<Reader>, max_waiting: usize, position: Arc<AtomicU64>) -> Self {
         let size = idle.len();
@@ -84,10 +107,13 @@ impl Readers {
         })?;
         let running = Arc::clone(&self.running).acquire_owned().await.map_err(|_| closed())?;
         let readers = Arc::clone(self);
+        let progress = Arc::new(Mutex::new(Progress::Waiting));
+        // A caller that leaves, or whose time is up, does not leave the connection at work.
+        let _abandon = Abandon(Arc::clone(&progress));
         let work = move || {
             // Held here and not by the caller, who may be gone before the work is done.
             let _permits = (admitted, running);
-            readers.run(&query)
+            readers.run(&query, &progress)
         };
         match tokio::task::spawn_blocking(work).await {
             Ok(outcome) => outcome,
@@ -95,7 +121,7 @@ impl Readers {
         }
     }
 
-    fn run(&self, query: &Query) -> Result<Rows, StorageError> {
+    fn run(&self, query: &Query, progress: &Mutex<Progress>) -> Result<Rows, StorageError> {
         let reader = self.idle.lock().pop();
         let loan = Loan { reader, readers: self };
         let Some(reader) = &loan.reader else {
@@ -103,8 +129,17 @@ impl Readers {
         };
         // Before the read begins: what was committed up to here, it sees.
         let position = Position(self.position.load(Ordering::Acquire));
-        let rows = sql::read(&reader.conn, query)?;
-        Ok(Rows { rows, position })
+        {
+            let mut progress = progress.lock();
+            if matches!(*progress, Progress::Abandoned) {
+                return Err(StorageError::Unavailable("nobody waits for the query".into()));
+            }
+            *progress = Progress::Running(reader.conn.get_interrupt_handle());
+        }
+        let rows = sql::read(&reader.conn, query);
+        // From here on an interruption would hit the next query of this connection.
+        *progress.lock() = Progress::Waiting;
+        Ok(Rows { rows: rows?, position })
     }
 
     /// Waits for the queries admitted so far, then shuts.
