@@ -39,7 +39,10 @@ impl BodyLimits {
             Fault::Outside(StatusCode::PAYLOAD_TOO_LARGE, format!("The request's body is over {} bytes", self.one_max))
         };
         match declared {
-            Some(length) if length > self.one_max as u64 => return Err(too_large()),
+            Some(length) if length > self.one_max as u64 => {
+                swallow(body).await;
+                return Err(too_large());
+            }
             _ => {}
         }
         // A body is paid for as it arrives, and never waits for another's room: bodies that wait for one another's second
@@ -56,6 +59,7 @@ impl BodyLimits {
                 let so_far = first.as_ref().map_or(whole.len(), Bytes::len);
                 let length = so_far + data.len();
                 if length > self.one_max {
+                    swallow(body).await;
                     return Err(too_large());
                 }
                 let held = permit.as_ref().map_or(0, SemaphorePermit::num_permits);
@@ -85,6 +89,26 @@ impl BodyLimits {
             Err(Fault::Outside(StatusCode::REQUEST_TIMEOUT, "The request's body did not come in time".to_owned()))
         })
     }
+}
+
+/// So much of a body that nobody wants is read before the answer, as in Tomcat (`maxSwallowSize`).
+const SWALLOW_MAX: usize = 2 << 20;
+const SWALLOW_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Reads a body and forgets it. A client that is cut off in the middle of sending does not see why.
+pub(super) async fn swallow(mut body: axum::body::Body) {
+    let read = async {
+        let mut left = SWALLOW_MAX;
+        while let Some(Ok(frame)) = body.frame().await {
+            let length = frame.data_ref().map_or(0, Bytes::len);
+            if length > left {
+                return;
+            }
+            left -= length;
+        }
+    };
+    // Time is up for a client that sends nothing: it is answered all the same.
+    let _ = tokio::time::timeout(SWALLOW_TIMEOUT, read).await;
 }
 
 /// One uploaded part of a `multipart/form-data` body.

@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use prometheus::{Histogram, IntCounter};
 use tokio::time::Instant;
 
-use super::{BodyLimits, Call, Fault, JSON, Style, TEXT, answer, check::Check};
+use super::{BodyLimits, Call, Fault, JSON, Style, TEXT, answer, call::swallow, check::Check};
 use crate::{
     auth::{Access, AuthPlugin},
     metrics::Metrics,
@@ -152,10 +152,12 @@ impl Dispatcher {
         let inner = self.inner;
         let Some((path, entries)) = inner.find(parts.uri.path()) else {
             let full = parts.uri.path().to_owned();
+            Box::pin(swallow(body)).await;
             let fault = Fault::Outside(StatusCode::NOT_FOUND, "No message available".to_owned());
             return finish(fault.into_response(Style::Text, &full), origin);
         };
         if parts.method == Method::OPTIONS {
+            Box::pin(swallow(body)).await;
             return finish(options_answer(path, entries, &parts.headers), origin);
         }
         // Made only for what goes wrong.
