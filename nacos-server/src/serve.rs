@@ -19,6 +19,8 @@ use tokio::{
 
 use crate::connection::{Marked, Marks};
 
+/// On a stop, a connection on which nothing moves for this long is closed.
+const STOP_IDLE: Duration = Duration::from_millis(500);
 /// hyper's own number of headers, which costs nothing to keep.
 const HEADERS_DEFAULT: usize = 100;
 /// A request's head may have this many bytes. Nacos' Tomcat allows 8 KiB, which a publish by query outgrows.
@@ -91,7 +93,11 @@ pub(crate) async fn serve(
                 () = marks.expired(head_max, idle_max) => return,
                 () = stopped(&mut stop) => {
                     connection.as_mut().graceful_shutdown();
-                    connection.await
+                    // What is being answered is waited for; a request of which half has come is not.
+                    tokio::select! {
+                        result = connection.as_mut() => result,
+                        () = marks.expired(STOP_IDLE, STOP_IDLE) => return,
+                    }
                 }
             };
             // A client that leaves or sends nonsense is no event for the operator.
