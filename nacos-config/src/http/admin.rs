@@ -148,9 +148,7 @@ async fn sampled(call: &Call, look: impl Fn() -> BTreeMap<String, String>) -> Re
     Ok(json(&json!({ "collectStatus": 200, "lisentersGroupkeyStatus": seen })))
 }
 
-fn wanted<'a>(tenant: Option<&'a str>, group: Option<&'a str>) -> Option<Of<'a>> {
-    tenant.map(Of::Tenant).or(group.map(Of::Group))
-}
+const NEITHER: &str = "The parameter group and tenant cannot be empty at the same time";
 
 fn bad_capacity(text: &str, data: Value) -> Fault {
     Fault::Envelope(StatusCode::BAD_REQUEST, text.to_owned(), data)
@@ -159,11 +157,13 @@ fn bad_capacity(text: &str, data: Value) -> Fault {
 /// `GET /v1/cs/capacity`.
 pub(super) async fn capacity(endpoints: Endpoints, call: Call) -> Result<Response, Fault> {
     let (group, tenant) = (call.param("group"), call.param("tenant"));
-    if tenant.as_deref() == Some("") {
-        return Err(bad_capacity("tenant cannot be an empty string", Value::Null));
-    }
-    let of = wanted(tenant.as_deref(), group.as_deref())
-        .ok_or_else(|| bad_capacity("The parameter group and tenant cannot be empty at the same time", Value::Null))?;
+    let named = tenant.as_deref().filter(|tenant| !tenant.trim().is_empty());
+    let of = match (named, group.as_deref()) {
+        (Some(tenant), _) => Of::Tenant(tenant),
+        (None, Some(group)) => Of::Group(group),
+        (None, None) if tenant.is_some() => return Err(bad_capacity("tenant cannot be an empty string", Value::Null)),
+        (None, None) => return Err(bad_capacity(NEITHER, Value::Null)),
+    };
     let limits = endpoints.capacity.get(of).await?;
     Ok(rest_result(200, None, shapes::capacity(of, &limits)))
 }
@@ -177,8 +177,9 @@ pub(super) async fn set_capacity(endpoints: Endpoints, call: Call) -> Result<Res
         max_aggr_count: limit(&call, "maxAggrCount")?,
         max_aggr_size: limit(&call, "maxAggrSize")?,
     };
-    if group.as_ref().is_none_or(|group| group.trim().is_empty()) && tenant.is_none() {
-        return Err(bad_capacity("The parameter group and tenant cannot be empty at the same time", false.into()));
+    let blank = |text: &Option<Cow<'_, str>>| text.as_ref().is_none_or(|text| text.trim().is_empty());
+    if blank(&group) && blank(&tenant) {
+        return Err(bad_capacity(NEITHER, false.into()));
     }
     if change == Change::default() {
         return Err(bad_capacity(
@@ -186,17 +187,14 @@ pub(super) async fn set_capacity(endpoints: Endpoints, call: Call) -> Result<Res
             false.into(),
         ));
     }
-    let (kind, name) = match (&tenant, &group) {
-        (Some(tenant), _) => ("tenant", tenant),
-        (None, Some(group)) => ("group", group),
-        (None, None) => {
-            return Err(bad_capacity("The parameter group and tenant cannot be empty at the same time", false.into()));
+    let (kind, name, of) = match (&tenant, &group) {
+        (Some(tenant), _) if tenant.trim().is_empty() => {
+            return Err(bad_capacity("parameter tenant is empty.", false.into()));
         }
+        (Some(tenant), _) => ("tenant", tenant, Of::Tenant(tenant)),
+        (None, Some(group)) => ("group", group, Of::Group(group)),
+        (None, None) => return Err(bad_capacity(NEITHER, false.into())),
     };
-    if name.is_empty() {
-        return Err(bad_capacity("tenant cannot be an empty string", false.into()));
-    }
-    let of = if kind == "tenant" { Of::Tenant(name) } else { Of::Group(name) };
     endpoints.capacity.set(of, change).await?;
     let text = format!("successfully updated the capacity information configuration of {kind} to {name}");
     Ok(rest_result(200, Some(&text), true))
