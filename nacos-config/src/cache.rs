@@ -122,6 +122,7 @@ pub struct ConfigCache {
     shards: Box<[RwLock<HashTable<Slot>>]>,
     hasher: DefaultHashBuilder,
     contents: moka::sync::Cache<ContentId, Bytes>,
+    content_bytes_max: u64,
     next_content: AtomicU64,
     formals: AtomicUsize,
 }
@@ -137,6 +138,11 @@ pub enum Applied {
     Changed,
 }
 
+/// Bytes that a content takes in memory, about.
+fn weight(content: &Bytes) -> u32 {
+    u32::try_from(content.len()).unwrap_or(u32::MAX).saturating_add(CONTENT_OVERHEAD)
+}
+
 impl ConfigCache {
     /// A cache that keeps contents of up to `content_bytes_max` bytes in memory.
     pub fn new(content_bytes_max: u64) -> Self {
@@ -145,10 +151,9 @@ impl ConfigCache {
             hasher: DefaultHashBuilder::default(),
             contents: moka::sync::Cache::builder()
                 .max_capacity(content_bytes_max)
-                .weigher(|_, bytes: &Bytes| {
-                    u32::try_from(bytes.len()).unwrap_or(u32::MAX).saturating_add(CONTENT_OVERHEAD)
-                })
+                .weigher(|_, bytes: &Bytes| weight(bytes))
                 .build(),
+            content_bytes_max,
             next_content: AtomicU64::new(1),
             formals: AtomicUsize::new(0),
         }
@@ -181,7 +186,14 @@ impl ConfigCache {
 
     /// Puts a content's bytes back into memory after they were read again.
     pub fn remember(&self, variant: &Variant, content: Bytes) {
-        self.contents.insert(variant.content, content);
+        self.keep(variant.content, content);
+    }
+
+    /// One that alone is over the budget is left out; moka would hold it until it tidies up.
+    fn keep(&self, id: ContentId, content: Bytes) {
+        if u64::from(weight(&content)) <= self.content_bytes_max {
+            self.contents.insert(id, content);
+        }
     }
 
     /// How many keys have a formal content.
@@ -202,7 +214,7 @@ impl ConfigCache {
         // Bytes first: whoever sees the new item finds its content.
         let variant = stored.map(|stored| {
             let content = ContentId(self.next_content.fetch_add(1, Ordering::Relaxed));
-            self.contents.insert(content, Bytes::from_owner(SharedText(stored.content.clone())));
+            self.keep(content, Bytes::from_owner(SharedText(stored.content.clone())));
             Variant {
                 md5: stored.md5,
                 last_modified: stored.last_modified,

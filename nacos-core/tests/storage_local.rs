@@ -265,3 +265,34 @@ async fn the_log_does_not_grow_with_overwrites() {
     assert!(bytes("db-wal") < 24 << 20, "{}", bytes("db-wal"));
     assert!(bytes("db") < 8 << 20, "{}", bytes("db"));
 }
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_acknowledged_once_the_files_were_taken_away() {
+    type Harm = fn(&std::path::Path);
+    let harms: [(&str, Harm); 4] = [
+        ("the database deleted", |path| fs::remove_file(path).expect("deleted")),
+        ("its log deleted", |path| fs::remove_file(path.with_extension("db-wal")).expect("deleted")),
+        ("the folder moved away", |path| {
+            let folder = path.parent().expect("a folder");
+            fs::rename(folder, folder.with_extension("old")).expect("moved");
+        }),
+        ("another put in its place", |path| {
+            fs::copy(path, path.with_extension("copy")).expect("copied");
+            fs::rename(path.with_extension("copy"), path).expect("replaced");
+        }),
+    ];
+    for (name, harm) in harms {
+        let folder = folder();
+        let path = folder.path().join("data/nacos.db");
+        let database = open(LocalOptions::new(&path));
+        database.execute(pair(1, "x")).await.expect("written");
+        harm(&path);
+        let error = database.execute(pair(2, "x")).await.expect_err(name);
+        assert!(matches!(error, StorageError::Unconfirmed(_)), "{name}: {error:?}");
+        assert!(database.failed().borrow().is_some(), "{name}");
+        let error = database.execute(pair(3, "x")).await.expect_err(name);
+        assert!(matches!(error, StorageError::Unavailable(_)), "{name}: {error:?}");
+        assert!(database.close().await.is_err(), "{name}");
+    }
+}

@@ -193,8 +193,8 @@ impl Builder {
         let (storage, database) = match self.storage {
             Some(storage) => (storage, None),
             None => {
-                let path = data.database();
-                let opened = tokio::task::spawn_blocking(move || LocalDatabaseOperate::open(LocalOptions::new(path)));
+                let options = database_options(&settings, data.database());
+                let opened = tokio::task::spawn_blocking(move || LocalDatabaseOperate::open(options));
                 let database = Arc::new(opened.await.map_err(|_| {
                     StartError::NotAvailable("opening the database broke; the log has more".to_owned())
                 })??);
@@ -232,8 +232,12 @@ impl Builder {
         } else {
             (None, None)
         };
-        // By now everything is read: a request that is accepted finds a server that is ready.
-        let readiness: console::ReadinessSource = Arc::new(|| Ok(()));
+        // By now everything is read: a request that is accepted finds a server that is ready, until its database fails.
+        let failed = database.as_ref().map(|database| database.failed());
+        let readiness: console::ReadinessSource = Arc::new(move || match &failed {
+            Some(failed) if failed.borrow().is_some() => Err("config".to_owned()),
+            _ => Ok(()),
+        });
         if self.console {
             routes.merge(console::routes(ConsoleState {
                 namespaces,
@@ -297,6 +301,17 @@ fn refuse_unavailable(settings: &Settings, has_auth: bool, has_storage: bool) ->
     Ok(())
 }
 
+fn database_options(settings: &Settings, path: PathBuf) -> LocalOptions {
+    let limits = settings.storage.limits;
+    LocalOptions {
+        max_waiting: limits.max_waiting_writes,
+        max_waiting_bytes: limits.max_waiting_bytes as usize,
+        readers: limits.readers,
+        max_waiting_reads: limits.max_waiting_reads,
+        ..LocalOptions::new(path)
+    }
+}
+
 /// How much waits for the embedded database, as `nacos_monitor{module="core"}`.
 fn show_waiting(metrics: &Metrics, database: &Arc<LocalDatabaseOperate>) {
     let (writes, reads) =
@@ -331,7 +346,7 @@ fn start_trace(
         folder: folder.clone(),
         max_file_bytes: settings.logs.max_file_bytes,
         max_files: settings.logs.max_files as u32,
-        queue_max: 65_536,
+        queue_max: settings.logs.max_waiting,
         self_ip: self_ip.to_owned(),
     };
     let (trace, guard) = Trace::start(options, metrics).map_err(|error| StartError::Logs(folder, error))?;

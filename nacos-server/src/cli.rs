@@ -1,7 +1,7 @@
 //! The command line, and the settings that it, the environment and the properties file make.
 
 use std::{
-    io::IsTerminal,
+    io::{ErrorKind, IsTerminal},
     path::{Path, PathBuf},
 };
 
@@ -77,7 +77,8 @@ pub(crate) fn read() -> anyhow::Result<Asked> {
 fn read_file(path: &Path) -> anyhow::Result<Option<SettingsFile>> {
     match std::fs::read(path) {
         Ok(bytes) => Ok(Some(SettingsFile { name: path.display().to_string(), bytes })),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        // A data folder that is a file is the server's to complain of.
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
         Err(error) => Err(anyhow::anyhow!("read {}: {error}", path.display())),
     }
 }

@@ -142,7 +142,7 @@ impl RollingFile {
             self.roll()?;
             self.full = false;
         }
-        if self.file.is_none() {
+        if !self.is_in_place() {
             self.reopen()?;
         }
         if let Some(file) = &mut self.file {
@@ -150,6 +150,19 @@ impl RollingFile {
             self.size += self.buffer.len() as u64;
         }
         Ok(())
+    }
+
+    /// Whether the open file is the one of this name still: nobody removed it, or moved it away to rotate it.
+    fn is_in_place(&self) -> bool {
+        let Some(file) = &self.file else { return false };
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::MetadataExt;
+            let (Ok(open), Ok(there)) = (file.metadata(), fs::metadata(&self.path)) else { return false };
+            (open.dev(), open.ino()) == (there.dev(), there.ino())
+        }
+        #[cfg(not(unix))]
+        return self.path.exists();
     }
 
     fn reopen(&mut self) -> io::Result<()> {
@@ -319,11 +332,14 @@ mod tests {
         let failed = failed();
         let mut log = RollingFile::open(folder.path().join("x.log"), 1000, 1, failed.clone()).expect("open");
         // Every write to this device fails with "no space left".
+        fs::remove_file(&log.path).expect("removed");
+        std::os::unix::fs::symlink("/dev/full", &log.path).expect("link");
         log.file = Some(OpenOptions::new().write(true).open("/dev/full").expect("the device"));
         log.push("lost\n");
         log.push("as well\n");
         log.flush();
         assert_eq!(failed.get(), 2);
+        fs::remove_file(&log.path).expect("removed");
         log.push("written\n");
         log.flush();
         assert_eq!(text(folder.path(), "x.log"), "written\n");
@@ -331,17 +347,22 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_vanished_is_made_again() {
+    fn a_folder_that_vanished_is_made_again_and_a_file_that_was_moved_away_too() {
         let folder = tempfile::tempdir().expect("folder");
         let logs = folder.path().join("logs");
         let failed = failed();
-        let mut log = RollingFile::open(logs.join("x.log"), 8, 1, failed.clone()).expect("open");
+        let mut log = RollingFile::open(logs.join("x.log"), 1000, 1, failed.clone()).expect("open");
         log.push("before\n");
         log.flush();
         fs::remove_dir_all(&logs).expect("removed");
         log.push("after\n");
         log.flush();
         assert_eq!(text(&logs, "x.log"), "after\n");
+        fs::rename(logs.join("x.log"), logs.join("rotated")).expect("moved");
+        log.push("anew\n");
+        log.flush();
+        assert_eq!(text(&logs, "x.log"), "anew\n");
+        assert_eq!(text(&logs, "rotated"), "after\n");
         assert_eq!(failed.get(), 0);
     }
 

@@ -32,7 +32,6 @@ fn defaults_are_those_of_the_table() {
     assert_eq!(settings.http.max_bodies_bytes, 512 << 20);
     assert_eq!(settings.config.cache_max_bytes, 256 << 20);
     assert_eq!(settings.config.retention, Duration::from_secs(30 * 24 * 60 * 60));
-    assert_eq!(settings.config.capacity.correct_usage_delay, Duration::from_secs(600));
     assert_eq!(settings.core.worker_id, None);
     assert!(settings.storage.databases.is_empty() && settings.auth.peer_identity.is_none());
 }

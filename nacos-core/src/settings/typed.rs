@@ -85,6 +85,8 @@ pub struct LogSettings {
     pub max_files: usize,
     /// `nacos.logs.trace.enabled`: whether the trace, pull and notify logs are written.
     pub trace: bool,
+    /// `nacos.logs.trace.max-waiting`: lines of these that wait to be written.
+    pub max_waiting: usize,
     /// `nacos.log.level`: the least severe level on standard error.
     pub level: LevelFilter,
 }
@@ -96,8 +98,23 @@ pub struct StorageSettings {
     pub platform: String,
     /// `embeddedStorage`: a cluster replicates its embedded databases.
     pub embedded: bool,
+    /// `nacos.storage.embedded.*`: limits of the embedded database.
+    pub limits: EmbeddedLimits,
     /// `db.*`: the external databases in their order; empty if none is set.
     pub databases: Vec<DatabaseSettings>,
+}
+
+/// Limits of the embedded database.
+#[derive(Debug, Clone, Copy)]
+pub struct EmbeddedLimits {
+    /// `nacos.storage.embedded.readers`: queries that run at once.
+    pub readers: usize,
+    /// `nacos.storage.embedded.max-waiting-reads`: queries that wait to run.
+    pub max_waiting_reads: usize,
+    /// `nacos.storage.embedded.max-waiting-writes`: writes that wait for the disk.
+    pub max_waiting_writes: usize,
+    /// `nacos.storage.embedded.max-waiting-bytes`: what these may take.
+    pub max_waiting_bytes: u64,
 }
 
 /// One external database.
@@ -214,10 +231,6 @@ pub struct CapacitySettings {
     pub max_aggr_count: u32,
     /// `defaultMaxAggrSize`: bytes of one part.
     pub max_aggr_size: u32,
-    /// `initialExpansionPercent`: how much of the default a first quota is raised by when use is over it already.
-    pub initial_expansion_percent: u32,
-    /// `correctUsageDelay`: how often use is counted afresh.
-    pub correct_usage_delay: Duration,
 }
 
 /// The periodic check of changed rows.

@@ -193,6 +193,10 @@ impl Client {
         Self { addr, open: None }
     }
 
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
     /// Sends and waits for the answer. An error means that the server broke the connection without one.
     pub async fn try_ask(&mut self, request: &Request) -> io::Result<Answer> {
         let mut connection = match self.open.take() {

@@ -43,11 +43,10 @@ impl Launch {
         self
     }
 
-    /// Has a small file system of its own mounted on `at`, which nobody but this process sees and which goes with it.
-    pub fn with_disk(mut self, at: &Path, bytes: u64) -> Self {
-        let script = format!("mount -t tmpfs -o size={bytes} none \"$0\" && exec \"$@\"");
-        let before: [OsString; 6] =
-            ["unshare".into(), "-m".into(), "sh".into(), "-c".into(), script.into(), at.as_os_str().into()];
+    /// Runs this shell command first, with mounts that nobody but this process sees and that go with it.
+    pub fn with_mount(mut self, command: &str) -> Self {
+        let script = format!("{command} && exec \"$0\" \"$@\"");
+        let before: [OsString; 5] = ["unshare".into(), "-m".into(), "sh".into(), "-c".into(), script.into()];
         self.words.splice(0..0, before);
         self
     }
@@ -67,17 +66,22 @@ impl Launch {
         let mut process = self.spawn();
         eventually("the banner", async || {
             assert!(process.child.try_wait().unwrap().is_none(), "ended: {}{}", process.out(), process.err());
-            process.out().contains("Ctrl-C stops").then_some(())
+            process.is_ready().then_some(())
         })
         .await;
         process
     }
 
-    /// Starts, and waits for the end: the exit code, what was printed, and what was logged.
-    pub async fn end(&self) -> (i32, String, String) {
+    /// Starts, and waits for the end: the exit code, what was printed, and what was logged. A server that is ready
+    /// instead is killed, and has no exit code.
+    pub async fn end(&self) -> (Option<i32>, String, String) {
         let mut process = self.spawn();
-        let status = process.ended().await;
-        (status.code().unwrap_or(-1), process.out(), process.err())
+        let code = eventually("the end", async || match process.child.try_wait().unwrap() {
+            Some(status) => Some(status.code()),
+            None => process.is_ready().then_some(None),
+        })
+        .await;
+        (code, process.out(), process.err())
     }
 }
 
@@ -104,6 +108,11 @@ impl Process {
     /// What it logged.
     pub fn err(&self) -> String {
         self.read("err")
+    }
+
+    /// Whether it says that it is ready.
+    fn is_ready(&self) -> bool {
+        self.out().contains("Ctrl-C stops")
     }
 
     /// Where it listens, as its banner says.

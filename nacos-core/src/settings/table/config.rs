@@ -28,14 +28,27 @@ pub(super) const CONFIG: &[OptionSpec] = &[
     option("defaultMaxSize", COUNT, "102400", "Longest content under a quota, in bytes."),
     option("defaultMaxAggrCount", COUNT, "10000", "Most parts of an aggregated configuration."),
     option("defaultMaxAggrSize", COUNT, "1024", "Longest such part, in bytes."),
-    option("initialExpansionPercent", COUNT, "100", "Growth of a quota that is exceeded when it is first counted."),
-    option("correctUsageDelay", SECONDS, "600", "How often use is counted afresh."),
+    option(
+        "initialExpansionPercent",
+        COUNT,
+        "100",
+        "growth of a quota that is exceeded when it is first counted; use has no count that could be missing.",
+    )
+    .never(),
+    option(
+        "correctUsageDelay",
+        SECONDS,
+        "600",
+        "how often use is counted afresh; it is counted in the rows themselves.",
+    )
+    .never(),
     option("dumpChangeOn", FLAG, "true", "Look for changed rows that no event told of."),
     option("dumpChangeWorkerInterval", SOME_MS, "30000", "Rest between two such looks."),
-    option("notifyConnectTimeout", SOME_MS, "100", "Telling members of a change: longest time to connect."),
-    option("notifySocketTimeout", SOME_MS, "200", "Telling members of a change: longest time for the answer."),
-    option("isHealthCheck", FLAG, "true", "Telling members of a change: leave out those that keep failing."),
-    option("maxHealthCheckFailCount", COUNT, "12", "How many failures in a row that takes."),
+    option("notifyConnectTimeout", SOME_MS, "100", "Telling members of a change: longest time to connect.").not_yet(),
+    option("notifySocketTimeout", SOME_MS, "200", "Telling members of a change: longest time for the answer.")
+        .not_yet(),
+    option("isHealthCheck", FLAG, "true", "Telling members of a change: leave out those that keep failing.").not_yet(),
+    option("maxHealthCheckFailCount", COUNT, "12", "How many failures in a row that takes.").not_yet(),
     option("nacos.config.push.maxRetryTime", COUNT, "50", "gRPC: how often a push is tried again.").not_yet(),
     option("nacos.config.push.timeout", SOME_MS, "3000", "gRPC: longest wait for a client's acknowledgement.")
         .not_yet(),

@@ -18,6 +18,12 @@ pub(super) const LOGS: &[OptionSpec] = &[
         "Write the trace logs: publishes, pulls, client requests, dumps, notifications.",
     ),
     option(
+        "nacos.logs.trace.max-waiting",
+        SOME,
+        "65536",
+        "Most lines of trace logs that wait to be written; what comes on top is dropped and counted.",
+    ),
+    option(
         "nacos.log.level",
         Kind::Choice(&["off", "error", "warn", "info", "debug", "trace"]),
         "info",

@@ -43,7 +43,7 @@ pub(super) const SERVER: &[OptionSpec] = &[
         "10000",
         "How long a stop waits for requests under way before it cuts them off.",
     ),
-    option("nacos.console.ui.enabled", FLAG, "true", "Serve the web console."),
+    option("nacos.console.ui.enabled", FLAG, "true", "Serve the web console.").not_yet(),
 ];
 
 pub(super) const HTTP: &[OptionSpec] = &[
@@ -93,7 +93,8 @@ pub(super) const CORE: &[OptionSpec] = &[
         FLAG,
         "false",
         "Serve the list of instances for Prometheus' HTTP discovery. (`/actuator/prometheus` is always there.)",
-    ),
+    )
+    .not_yet(),
     option("nacos.core.monitor.topn.enabled", FLAG, "true", "Count the most changed configurations and services.")
         .not_yet(),
     option("nacos.core.monitor.topn.count", SOME, "10", "How many of them are reported.").not_yet(),

@@ -1,6 +1,6 @@
 //! Which database holds the data.
 
-use super::{FLAG, ImageVariable, Kind, OptionSpec, SOME, SOME_MS, TEXT, option, same};
+use super::{BYTES, FLAG, ImageVariable, Kind, OptionSpec, SOME, SOME_MS, TEXT, option, same};
 
 pub(super) const STORAGE: &[OptionSpec] = &[
     option("spring.sql.init.platform", TEXT, "", "Kind of the external database, such as `postgresql`.")
@@ -13,6 +13,10 @@ pub(super) const STORAGE: &[OptionSpec] = &[
         "In a cluster: keep data in the members' embedded databases, replicated by Raft.",
     )
     .image(&[ImageVariable::switched("EMBEDDED_STORAGE", |how| (how == "embedded").then(|| "true".to_owned()))]),
+    option("nacos.storage.embedded.readers", Kind::Integer { min: 1, max: 64 }, "2", "Queries that run at once."),
+    option("nacos.storage.embedded.max-waiting-reads", SOME, "4096", "Most queries that wait to run."),
+    option("nacos.storage.embedded.max-waiting-writes", SOME, "8192", "Most writes that wait for the disk."),
+    option("nacos.storage.embedded.max-waiting-bytes", BYTES, "268435456", "Most memory for the writes that wait."),
     option("db.num", Kind::Integer { min: 1, max: 64 }, "1", "How many external databases are used.")
         .image(&[same("MYSQL_DATABASE_NUM")]),
     option(

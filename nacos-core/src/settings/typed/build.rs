@@ -13,8 +13,8 @@ use super::{
         value::Value,
     },
     AuthSettings, CapacitySettings, ClusterSettings, ConfigSettings, CoreSettings, DatabaseSettings, DumpSettings,
-    FunctionMode, HttpSettings, LogSettings, NotifySettings, PeerIdentity, SearchSettings, Secret, ServerSettings,
-    StorageSettings, validate,
+    EmbeddedLimits, FunctionMode, HttpSettings, LogSettings, NotifySettings, PeerIdentity, SearchSettings, Secret,
+    ServerSettings, StorageSettings, validate,
 };
 
 /// All groups.
@@ -83,6 +83,7 @@ fn logs(r: &mut Reader<'_>) -> LogSettings {
         max_file_bytes: r.bytes("nacos.logs.max-file-bytes"),
         max_files: r.number("nacos.logs.max-files"),
         trace: r.flag("nacos.logs.trace.enabled"),
+        max_waiting: r.number("nacos.logs.trace.max-waiting"),
         level: r.level("nacos.log.level"),
     }
 }
@@ -92,6 +93,12 @@ fn storage(r: &mut Reader<'_>) -> StorageSettings {
     StorageSettings {
         platform: if is_blank(&platform) { String::new() } else { platform },
         embedded: r.flag("embeddedStorage"),
+        limits: EmbeddedLimits {
+            readers: r.number("nacos.storage.embedded.readers"),
+            max_waiting_reads: r.number("nacos.storage.embedded.max-waiting-reads"),
+            max_waiting_writes: r.number("nacos.storage.embedded.max-waiting-writes"),
+            max_waiting_bytes: r.bytes("nacos.storage.embedded.max-waiting-bytes"),
+        },
         databases: databases(r),
     }
 }
@@ -170,8 +177,6 @@ fn config(r: &mut Reader<'_>) -> ConfigSettings {
             max_size: r.number("defaultMaxSize"),
             max_aggr_count: r.number("defaultMaxAggrCount"),
             max_aggr_size: r.number("defaultMaxAggrSize"),
-            initial_expansion_percent: r.number("initialExpansionPercent"),
-            correct_usage_delay: r.duration("correctUsageDelay"),
         },
         dump: DumpSettings {
             change_on: r.flag("dumpChangeOn"),

@@ -6,7 +6,7 @@
 use std::{
     error::Error,
     fs::{self, File, OpenOptions, TryLockError},
-    io::{self, Write},
+    io::{self, Read, Write},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -195,6 +195,10 @@ pub(super) fn open(options: &LocalOptions, migrations: &[Migration]) -> Result<O
     create_file(path).map_err(|error| OpenError::io(path, error))?;
     let unclean = look_at_log(path)?;
 
+    if !unclean {
+        look_at_length(path)?;
+    }
+
     let failed = |error| OpenError::sqlite(path, error);
     let corrupt = |reason: String| OpenError::Corrupt { path: path.to_owned(), reason };
     let mut writer = sql::connect(path, WRITER_CACHE_KIB, WRITER_STATEMENTS).map_err(failed)?;
@@ -291,6 +295,28 @@ fn look_at_log(path: &Path) -> Result<bool, OpenError> {
             "the log of its last writes (-wal) is bad at frame {frame}, and acknowledged writes stand behind that"
         )),
     }
+}
+
+/// Refuses a database that ends before its header says. SQLite takes the rest of a page for zeros. With a log there
+/// is nothing to see here: it may hold the missing pages.
+fn look_at_length(path: &Path) -> Result<(), OpenError> {
+    let mut header = [0; 100];
+    let mut file = File::open(path).map_err(|error| OpenError::io(path, error))?;
+    let length = file.metadata().map_err(|error| OpenError::io(path, error))?.len();
+    // What is no database is SQLite's to tell.
+    if file.read_exact(&mut header).is_err() || !header.starts_with(b"SQLite format 3\0") {
+        return Ok(());
+    }
+    let page_bytes = match u16::from_be_bytes([header[16], header[17]]) {
+        1 => 65536,
+        bytes => u64::from(bytes),
+    };
+    let pages = u64::from(u32::from_be_bytes([header[28], header[29], header[30], header[31]]));
+    if length < pages * page_bytes {
+        let reason = format!("it has {length} bytes, and {} by its own header", pages * page_bytes);
+        return Err(OpenError::Corrupt { path: path.to_owned(), reason });
+    }
+    Ok(())
 }
 
 /// The number of the last migration that ran; 0 for a new database.

@@ -8,6 +8,8 @@
 //! not write, so a second sync that succeeds proves nothing. Only a new start, which reads the disk, can tell.
 
 use std::{
+    fs, io,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -77,6 +79,39 @@ impl Job {
     }
 }
 
+/// A file that must stay where it is: what is committed to one that was deleted or replaced is gone with it.
+struct Placed {
+    path: PathBuf,
+    file: FileId,
+}
+
+impl Placed {
+    /// The file that stands here now, if there is one.
+    fn at(path: PathBuf) -> Option<Self> {
+        Some(Self { file: file_id(&path).ok()?, path })
+    }
+
+    /// Why it is not there any more.
+    fn lost(&self) -> Option<String> {
+        match file_id(&self.path) {
+            Ok(now) if now == self.file => None,
+            Ok(_) => Some(format!("another file stands in the place of {}", self.path.display())),
+            Err(error) => Some(format!("{} was taken away: {error}", self.path.display())),
+        }
+    }
+}
+
+/// Device and number of a file; nothing where the system has none to compare.
+type FileId = (u64, u64);
+
+fn file_id(path: &Path) -> io::Result<FileId> {
+    let metadata = fs::metadata(path)?;
+    #[cfg(unix)]
+    return Ok((std::os::unix::fs::MetadataExt::dev(&metadata), std::os::unix::fs::MetadataExt::ino(&metadata)));
+    #[cfg(not(unix))]
+    return Ok((0, u64::from(metadata.is_file())));
+}
+
 /// What the thread is told.
 pub(super) enum Order {
     Run(Job),
@@ -104,6 +139,8 @@ pub(super) struct Writer {
     log_pages: i64,
     /// The log is moved into the database once it holds so many pages.
     checkpoint_at: i64,
+    /// The database and its log.
+    files: Vec<Placed>,
 }
 
 impl Drop for Writer {
@@ -121,7 +158,9 @@ impl Writer {
         position: Arc<AtomicU64>,
         failed: watch::Sender<Option<String>>,
     ) -> Self {
-        Self { conn, _lock: lock, position, failed, log_pages: 0, checkpoint_at: CHECKPOINT_PAGES }
+        let path = conn.path().unwrap_or_default();
+        let files = [path.into(), format!("{path}-wal").into()].into_iter().filter_map(Placed::at).collect();
+        Self { conn, _lock: lock, position, failed, log_pages: 0, checkpoint_at: CHECKPOINT_PAGES, files }
     }
 
     /// Serves the queue until it is closed and empty, then moves the log into the database.
@@ -215,7 +254,11 @@ impl Writer {
             return Ok(outcomes);
         }
         match self.control("COMMIT") {
-            Ok(()) => Ok(outcomes),
+            // Asked after the sync: whatever is answered was on files that can be found again.
+            Ok(()) => match self.files.iter().find_map(Placed::lost) {
+                None => Ok(outcomes),
+                Some(reason) => Err(Lost::Unknown(reason)),
+            },
             // Space is asked for before anything is synced, so what fails here was not committed.
             Err(error) if sql::is_full(&error) => {
                 self.roll_back()?;
