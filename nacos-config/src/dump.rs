@@ -10,7 +10,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -49,8 +49,11 @@ pub const CHANGES_BEHIND_MAX: usize = 4096;
 
 /// Rows read at once by a full dump: contents may be large.
 const PAGE: i64 = 200;
-/// Disk copies wait this long for further changes of the same keys.
+/// Disk copies wait this long for further changes of the same keys, and this many times as long as the last ones
+/// took to write: they may have a tenth of a core, however much is published.
 const DISK_DELAY: Duration = Duration::from_millis(200);
+const DISK_DELAY_MAX: Duration = Duration::from_secs(5);
+const DISK_REST: u32 = 9;
 /// More changes than this at once, and everything is read again.
 const CHANGED_MAX: usize = 10_000;
 /// Removed keys are remembered at least this long.
@@ -284,6 +287,7 @@ impl Dump {
     pub async fn run_disk(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         let Some(disk) = self.disk.clone() else { return };
         self.reconcile(&disk).await;
+        let mut delay = DISK_DELAY;
         loop {
             let stopping = tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => true,
@@ -292,13 +296,15 @@ impl Dump {
             if !stopping {
                 tokio::select! {
                     _ = stop.wait_for(|stop| *stop) => {}
-                    () = tokio::time::sleep(DISK_DELAY) => {}
+                    () = tokio::time::sleep(delay) => {}
                 }
             }
+            let begun = Instant::now();
             self.write_dirty(&disk).await;
             if stopping {
                 return;
             }
+            delay = (begun.elapsed() * DISK_REST).clamp(DISK_DELAY, DISK_DELAY_MAX);
         }
     }
 
