@@ -296,3 +296,28 @@ async fn nothing_is_acknowledged_once_the_files_were_taken_away() {
         assert!(database.close().await.is_err(), "{name}");
     }
 }
+
+/// What a write would add to a damaged database nobody could count on.
+#[tokio::test(flavor = "multi_thread")]
+async fn once_damage_was_met_nothing_is_written() {
+    let folder = folder();
+    let database = open(options(&folder));
+    for number in 0..50 {
+        database.execute(pair(number, &"x".repeat(10_000))).await.expect("written");
+    }
+    database.close().await.expect("closed");
+    let path = folder.path().join("nacos.db");
+    let mut bytes = fs::read(&path).expect("read");
+    // Pages that hold nothing but a long content, and the number of the next such page.
+    for page in bytes.chunks_mut(4096).filter(|page| page[4..].iter().all(|byte| *byte == b'x')) {
+        page.fill(0x5a);
+    }
+    fs::write(&path, bytes).expect("written");
+    let database = open(options(&folder));
+    database.execute(pair(100, "y")).await.expect("nothing is known of it yet");
+    let error = database.query(Query::new("SELECT sum(length(content)) FROM config_info", [])).await.expect_err("damage");
+    assert!(matches!(error, StorageError::Corrupt(_)), "{error:?}");
+    let error = database.execute(pair(101, "x")).await.expect_err("damage");
+    assert!(matches!(error, StorageError::Corrupt(_)), "{error:?}");
+    database.query(Query::new("SELECT count(*) FROM tenant_info", [])).await.expect("what is whole is read");
+}

@@ -14,8 +14,10 @@ use std::{
 
 use nacos_core::storage::{DatabaseOperate, LocalDatabaseOperate, LocalOptions, Query};
 use support::{
-    Server,
-    config::{content, get, history, md5, publish, publishing},
+    Request, Server,
+    config::{CONFIGS, GROUP, content, get, history, md5, publish, publishing},
+    eventually,
+    http::Connection,
 };
 use tokio::{sync::Barrier, time::Instant};
 
@@ -251,6 +253,33 @@ async fn publishes_and_removals_of_one_key_leave_cache_and_store_agreeing() {
         let count = |kind: &str| rows.iter().filter(|row| row["opType"].as_str().unwrap().trim() == kind).count();
         assert_eq!(count("I") + count("U"), 20, "each of the 20 publishes has its row");
         assert_eq!(count("I"), count("D") + usize::from(cached.status == 200), "made and removed in turn: {rows:?}");
+    }
+    server.stop().await;
+}
+
+/// Whoever leaves before the answer does not know whether his write happened; the server must: what it serves is
+/// what it stores.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn clients_that_leave_in_the_middle_of_a_write_leave_cache_and_store_agreeing() {
+    let server = Server::start(&[]).await;
+    for round in 0..20 {
+        for number in 0..20 {
+            let mut connection = Connection::open(server.addr()).await.unwrap();
+            let request = publishing(&format!("d{number}"), &format!("round {round}"));
+            connection.send(&request.bytes()).await.unwrap();
+        }
+    }
+    let mut client = server.client();
+    // Requests of one connection keep their order, those of several do not: each key has some round.
+    for number in 0..20 {
+        let key = format!("d{number}");
+        let request = Request::get(CONFIGS).query("dataId", &key).query("group", GROUP).query("show", "all");
+        eventually(&format!("cache and store to agree on {key}"), async || {
+            let stored = client.ask(request.clone()).await;
+            let served = get(&mut client, &key).await;
+            (served.status == 200 && stored.json()["content"] == *served.text()).then_some(())
+        })
+        .await;
     }
     server.stop().await;
 }

@@ -6,6 +6,12 @@ mod config_only;
 
 use std::io::{Read, Write};
 
+use http::Method;
+use nacos_core::{
+    auth::Access,
+    web::{Call, Fault, Routes, Style, check, text},
+};
+
 fn get(port: u16, target: &str) -> String {
     let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).expect("a connection");
     write!(stream, "GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("a request");
@@ -32,5 +38,27 @@ async fn config_only_serves_its_own_route_and_no_console() {
     assert!(nameless.starts_with("HTTP/1.1 500") && nameless.contains("&#39;name&#39;"), "{nameless}");
     assert!(config.starts_with("HTTP/1.1 404") && config.ends_with("config data not exist\n"), "{config}");
     assert!(console.starts_with("HTTP/1.1 404") && console.contains("No message available"), "{console}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handler_that_panics_is_answered_and_counted_and_the_server_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut routes = Routes::new();
+    routes.add(Method::GET, "/broken", None, Access::Open, Style::Text, check::none, |call: Call| async move {
+        if call.param("how").is_none() {
+            panic!("a test breaks it");
+        }
+        Ok::<_, Fault>(text("fine"))
+    });
+    let builder = config_only::compose(0, folder.path().to_str().unwrap()).unwrap().routes(routes);
+    let server = builder.start().await.unwrap();
+    let port = server.local_addr().port();
+    let answers = tokio::task::spawn_blocking(move || [get(port, "/nacos/broken"), get(port, "/nacos/broken?how=")]);
+    let [broken, fine] = answers.await.unwrap();
+    assert!(broken.starts_with("HTTP/1.1 500") && broken.ends_with("caused: Server failed;"), "{broken}");
+    assert!(fine.ends_with("\r\n\r\nfine"), "{fine}");
+    let counted = server.metrics().render();
+    assert!(counted.contains("nacos_exception_total{module=\"core\",name=\"handlerPanic\"} 1\n"), "{counted}");
     server.stop().await;
 }

@@ -65,11 +65,21 @@ impl Request {
 
     /// A `multipart/form-data` body with one file.
     pub fn file(self, name: &str, content: &[u8]) -> Self {
-        let mut body = format!(
+        self.form_data(&[], name, content)
+    }
+
+    /// A `multipart/form-data` body with texts before one file.
+    pub fn form_data(self, texts: &[(&str, &str)], name: &str, content: &[u8]) -> Self {
+        let mut body = Vec::new();
+        for (name, text) in texts {
+            let part = format!("--cut\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{text}\r\n");
+            body.extend_from_slice(part.as_bytes());
+        }
+        let head = format!(
             "--cut\r\nContent-Disposition: form-data; name=\"{name}\"; filename=\"f\"\r\n\
              Content-Type: application/octet-stream\r\n\r\n"
-        )
-        .into_bytes();
+        );
+        body.extend_from_slice(head.as_bytes());
         body.extend_from_slice(content);
         body.extend_from_slice(b"\r\n--cut--\r\n");
         self.body("multipart/form-data; boundary=cut", body)

@@ -3,7 +3,8 @@
 //!
 //! A write is answered once it is synced to disk; batches that wait at the same time share one sync. Reads run
 //! beside writes and see whole batches only. All limits are in [`LocalOptions`]; what exceeds them is refused
-//! with [`StorageError::Busy`].
+//! with [`StorageError::Busy`]. Once damage was met, every write is [`StorageError::Corrupt`]; reads that do not
+//! touch it go on.
 //!
 //! Texts may hold U+0000, but SQL functions and `LIKE` look only at what stands before it; Postgres refuses
 //! it. `LIKE` takes `_` and `%` for wild cards, minds case, and knows no escape character unless the statement
@@ -22,7 +23,7 @@ mod writer;
 use std::{
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     thread::JoinHandle,
@@ -91,6 +92,8 @@ pub struct LocalDatabaseOperate {
     readers: Arc<Readers>,
     position: Arc<AtomicU64>,
     failed: watch::Receiver<Option<String>>,
+    /// Where damage was met. Nothing is written on top of it.
+    damaged: OnceLock<String>,
     thread: Mutex<Option<JoinHandle<Result<(), StorageError>>>>,
 }
 
@@ -118,6 +121,7 @@ impl LocalDatabaseOperate {
             readers: Arc::new(Readers::new(opened.readers, options.max_waiting_reads, Arc::clone(&position))),
             position,
             failed,
+            damaged: OnceLock::new(),
             thread: Mutex::new(Some(thread)),
         })
     }
@@ -127,6 +131,16 @@ impl LocalDatabaseOperate {
     /// [`StorageError::Unavailable`].
     pub fn failed(&self) -> watch::Receiver<Option<String>> {
         self.failed.clone()
+    }
+
+    /// Remembers damage.
+    fn note<T>(&self, outcome: Result<T, StorageError>) -> Result<T, StorageError> {
+        if let Err(StorageError::Corrupt(what)) = &outcome
+            && self.damaged.set(what.clone()).is_ok()
+        {
+            tracing::error!(what, "the database is damaged; it takes no more writes");
+        }
+        outcome
     }
 
     /// Batches that wait to be written, for a metric.
@@ -183,6 +197,9 @@ impl DatabaseOperate for LocalDatabaseOperate {
             let position = Position(self.position.load(Ordering::Acquire));
             return Ok(Committed { touched: Vec::new(), position });
         }
+        if let Some(what) = self.damaged.get() {
+            return Err(StorageError::Corrupt(what.clone()));
+        }
         let held = Held::take(&batch, &self.waiting_bytes, self.max_waiting_bytes).ok_or(StorageError::Busy)?;
         let (answer, outcome) = oneshot::channel();
         let stopping = || StorageError::Unavailable("it is closed".into());
@@ -194,10 +211,11 @@ impl DatabaseOperate for LocalDatabaseOperate {
                 }
             },
         )?;
-        outcome.await.unwrap_or_else(|_| Err(StorageError::Unconfirmed("the writing thread broke off".into())))
+        let broken = |_| Err(StorageError::Unconfirmed("the writing thread broke off".into()));
+        self.note(outcome.await.unwrap_or_else(broken))
     }
 
     async fn query(&self, query: Query) -> Result<Rows, StorageError> {
-        self.readers.query(query).await
+        self.note(self.readers.query(query).await)
     }
 }

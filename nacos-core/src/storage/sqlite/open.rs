@@ -32,7 +32,7 @@ const WRITER_STATEMENTS: usize = 192;
 /// Texts of queries vary with their filters; the frequent ones stay.
 const READER_STATEMENTS: usize = 24;
 /// A log that a great batch made longer is cut back to this.
-const LOG_BYTES_KEPT: i64 = 16 << 20;
+const LOG_BYTES_KEPT: i64 = 24 << 20;
 
 /// Why the database could not be opened. The text tells the operator what to do.
 #[derive(Debug, thiserror::Error)]

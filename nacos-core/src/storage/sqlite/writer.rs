@@ -31,7 +31,7 @@ const GROUP_BATCHES: usize = 512;
 /// Bytes of texts after which no further batch joins a group.
 const GROUP_BYTES: usize = 16 << 20;
 /// Pages (of 4 KiB) that the log grows by before they are moved into the database.
-const CHECKPOINT_PAGES: i64 = 2000;
+const CHECKPOINT_PAGES: i64 = 5000;
 /// How long a stop waits for a read that still holds an old state.
 const LAST_READ_WAIT: Duration = Duration::from_secs(1);
 
