@@ -10,7 +10,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -299,7 +299,7 @@ impl Dump {
                     () = tokio::time::sleep(delay) => {}
                 }
             }
-            let begun = Instant::now();
+            let begun = tokio::time::Instant::now();
             self.write_dirty(&disk).await;
             if stopping {
                 return;

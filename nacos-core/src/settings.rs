@@ -152,6 +152,12 @@ impl Settings {
         option.or_else(|| self.others.get(name)).map(String::as_str).filter(|text| !text.is_empty())
     }
 
+    /// Where an option of the table was set, in words for an operator; `None` where its default counts.
+    pub fn source(&self, name: &str) -> Option<String> {
+        let entry = self.entries.iter().find(|entry| entry.name == name)?;
+        (!matches!(entry.source, Source::Default)).then(|| entry.source.to_string())
+    }
+
     /// Every option with its value, its source and one line of help, for `--print-settings`. Secrets are masked.
     pub fn print(&self) -> String {
         print::print(self)

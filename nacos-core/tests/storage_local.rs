@@ -315,7 +315,8 @@ async fn once_damage_was_met_nothing_is_written() {
     fs::write(&path, bytes).expect("written");
     let database = open(options(&folder));
     database.execute(pair(100, "y")).await.expect("nothing is known of it yet");
-    let error = database.query(Query::new("SELECT sum(length(content)) FROM config_info", [])).await.expect_err("damage");
+    let error =
+        database.query(Query::new("SELECT sum(length(content)) FROM config_info", [])).await.expect_err("damage");
     assert!(matches!(error, StorageError::Corrupt(_)), "{error:?}");
     let error = database.execute(pair(101, "x")).await.expect_err("damage");
     assert!(matches!(error, StorageError::Corrupt(_)), "{error:?}");

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo run --example config_only -- 8848 ./data
-//! curl http://127.0.0.1:8848/nacos/hello?name=you
+//! curl 'http://127.0.0.1:8848/nacos/hello?name=you'
 //! ```
 
 use http::Method;

@@ -268,35 +268,38 @@ impl Builder {
 
 /// Refuses settings that would be silently not what they say.
 fn refuse_unavailable(settings: &Settings, has_auth: bool, has_storage: bool) -> Result<(), StartError> {
-    let refuse = |text: &str| Err(StartError::NotAvailable(text.to_owned()));
+    let refuse = |text: String| Err(StartError::NotAvailable(text));
+    let from = |name: &str| settings.source(name).map(|source| format!(" ({source})")).unwrap_or_default();
     if settings.auth.enabled && !has_auth {
-        return refuse(
-            "nacos.core.auth.enabled is set, but this version has no authentication yet: it would let everybody \
+        return refuse(format!(
+            "nacos.core.auth.enabled is set{}, but this version has no authentication yet: it would let everybody \
              in. Unset it to serve loopback alone, or compose a server with an auth plug-in",
-        );
+            from("nacos.core.auth.enabled")
+        ));
     }
     let platform = settings.storage.platform.trim();
     let embedded = platform.is_empty() || platform.eq_ignore_ascii_case("derby");
     if !has_storage && !embedded {
-        return Err(StartError::NotAvailable(format!(
-            "spring.sql.init.platform is {platform}, but this version keeps its data in the embedded database \
-             alone. Unset it, or compose a server with a storage of its own"
-        )));
+        return refuse(format!(
+            "spring.sql.init.platform is {platform}{}, but this version keeps its data in the embedded database \
+             alone. Unset it, or compose a server with a storage of its own",
+            from("spring.sql.init.platform")
+        ));
     }
     if !has_storage && !settings.storage.databases.is_empty() {
-        return refuse(
-            "db.url.0 names an external database, but this version keeps its data in the embedded one alone. Unset \
-             it, or compose a server with a storage of its own",
-        );
+        // As Nacos does: the platform decides.
+        tracing::warn!("db.url.0 has no effect without spring.sql.init.platform: data is in the embedded database");
     }
     if settings.cluster.function_mode == FunctionMode::Naming {
-        return refuse("nacos.functionMode is naming, but this version has configuration management alone. Unset it");
+        return refuse(format!(
+            "nacos.functionMode is naming{}, but this version has configuration management alone. Unset it",
+            from("nacos.functionMode")
+        ));
     }
-    if is_cluster(settings) {
-        return refuse(
-            "the settings name members of a cluster (nacos.member.list or conf/cluster.conf), but this version \
-             runs standalone alone. Unset them, or set nacos.standalone=true",
-        );
+    if let Some(what) = cluster(settings) {
+        return refuse(format!(
+            "{what}, but this version runs standalone alone. Unset that, or set nacos.standalone=true"
+        ));
     }
     Ok(())
 }
@@ -325,12 +328,27 @@ fn show_waiting(metrics: &Metrics, database: &Arc<LocalDatabaseOperate>) {
     });
 }
 
-/// A cluster if its members are named in any way, unless `nacos.standalone=true` (design, modes).
-fn is_cluster(settings: &Settings) -> bool {
-    !settings.cluster.standalone
-        && (!settings.cluster.members.is_empty()
-            || settings.server.home.join("conf").join("cluster.conf").exists()
-            || settings.raw("nacos.core.member.lookup.type").is_some_and(|kind| !kind.is_empty()))
+/// What asks for a cluster: members named in any way, or `nacos.standalone=false` said in so many words, as Nacos'
+/// container image says it by `MODE=cluster`.
+fn cluster(settings: &Settings) -> Option<String> {
+    if settings.cluster.standalone {
+        return None;
+    }
+    let told = |name: &str| settings.source(name).map(|source| format!("{name} asks for a cluster ({source})"));
+    let file = settings.server.home.join("conf").join("cluster.conf");
+    let names_members = |text: String| {
+        text.lines().map(|line| line.split('#').next().unwrap_or_default().trim()).any(|line| !line.is_empty())
+    };
+    if !settings.cluster.members.is_empty() {
+        return told("nacos.member.list");
+    }
+    if std::fs::read_to_string(&file).is_ok_and(names_members) {
+        return Some(format!("{} names members of a cluster", file.display()));
+    }
+    if settings.raw("nacos.core.member.lookup.type") == Some("address-server") {
+        return told("nacos.core.member.lookup.type");
+    }
+    told("nacos.standalone")
 }
 
 fn start_trace(
@@ -365,7 +383,7 @@ fn state_source(settings: &Settings, addr: SocketAddr) -> console::StateSource {
     let flag = |on: bool| Some(on.to_string());
     let number = |value: u64| Some(value.to_string());
     let state = vec![
-        ("startup_mode", Some(if is_cluster(settings) { "cluster" } else { "standalone" }.to_owned())),
+        ("startup_mode", Some(if cluster(settings).is_some() { "cluster" } else { "standalone" }.to_owned())),
         ("function_mode", settings.raw("nacos.functionMode").filter(|mode| *mode != "all").map(str::to_owned)),
         ("server_port", Some(addr.port().to_string())),
         ("datasource_platform", Some(settings.storage.platform.clone())),

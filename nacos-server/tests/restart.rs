@@ -1,6 +1,8 @@
 //! Stop and start, and a database that goes away and comes back: what was acknowledged is there, contents are served
 //! from their copies, and nothing is half done.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 mod support;
 
 use std::{

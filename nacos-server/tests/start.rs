@@ -1,5 +1,7 @@
 //! The server as a process: what it says when it cannot start, and how it ends.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 mod support;
 
 use std::{fs, path::Path, process::Command, time::Duration};
@@ -215,10 +217,19 @@ async fn what_this_version_cannot_do_is_refused() {
     refused(launch().set("spring.sql.init.platform", "postgresql"), 1, &["spring.sql.init.platform is postgresql"])
         .await;
     refused(launch().set("nacos.member.list", "127.0.0.1:1"), 1, &["nacos.member.list", "nacos.standalone=true"]).await;
+    refused(launch().env("MODE", "cluster"), 1, &["nacos.standalone asks for a cluster (environment variable MODE)"])
+        .await;
+    refused(launch().set("nacos.core.member.lookup.type", "address-server"), 1, &["nacos.core.member.lookup.type"])
+        .await;
     fs::create_dir_all(folder.path().join("conf")).unwrap();
     fs::write(folder.path().join("conf/cluster.conf"), "127.0.0.1:8848\n127.0.0.1:8858\n").unwrap();
     refused(launch(), 1, &["conf/cluster.conf", "nacos.standalone=true"]).await;
     stop(launch().set("nacos.standalone", "true").ready().await).await;
+    fs::write(folder.path().join("conf/cluster.conf"), "# none yet\n\n").unwrap();
+    let launch = launch().set("nacos.core.member.lookup.type", "file").set("db.url.0", "jdbc:mysql://127.0.0.1/n");
+    let process = launch.ready().await;
+    assert!(process.err().contains("db.url.0 has no effect"), "{}", process.err());
+    stop(process).await;
 }
 
 /// The sockets of this process that listen: addresses as the system writes them, IPv4 in the order of its bytes.

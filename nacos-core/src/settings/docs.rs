@@ -34,7 +34,7 @@ const INTRODUCTION: &str = "\
 # Settings
 
 <!-- Made from nacos-core/src/settings/table: change it there, then
-     UPDATE_DOCS=1 cargo test -p nacos-core settings -->
+     UPDATE_DOCS=1 cargo test -p nacos-core --lib settings -->
 
 An option is set, each place winning over those before it,
 
@@ -47,8 +47,9 @@ An option is set, each place winning over those before it,
    `--allow-unauthenticated`.
 
 `nacos-server --print-settings` shows every value and where it came from. Case, `-` and `_` do not tell names apart.
-An unknown name is warned about, with the nearest known one; a wrong value stops the start with exit code 2, and all
-wrong values are named at once.
+An unknown name is warned about, with the nearest known one (of the environment, which holds other programs' variables
+too, only names that are nearly right). A wrong value stops the start with exit code 2, and all wrong values are named
+at once; what this version cannot do stops it with exit code 1.
 
 Values may hold `${name}` and `${name:default}`, where a name is another option, a variable of the environment or any
 name of the file. A file is UTF-8, else ISO 8859-1. An empty value means the default, except for texts and URLs. A
@@ -62,8 +63,8 @@ once, at start: a change needs a restart.
 const NO_EFFECT: &str = "
 ## Without effect
 
-Nacos, Spring and Tomcat know these; here they are accepted, so that an old file can stay as it is, and mentioned in
-the log.
+Nacos, Spring and Tomcat know these; here they are accepted, so that an old file can stay as it is. The
+log counts them, and names them at level `debug`.
 
 | Name | Why |
 |---|---|

@@ -397,7 +397,7 @@ fn the_page_is_up_to_date() {
         std::fs::write(path, markdown()).expect("docs/settings.md written");
     }
     let page = std::fs::read_to_string(path).unwrap_or_default();
-    assert!(page == markdown(), "docs/settings.md is stale: UPDATE_DOCS=1 cargo test -p nacos-core settings");
+    assert!(page == markdown(), "docs/settings.md is stale: UPDATE_DOCS=1 cargo test -p nacos-core --lib settings");
 }
 
 /// Names of options and of nothing, and values right and wrong.

@@ -8,7 +8,7 @@ pub(super) const SERVER: &[OptionSpec] = &[
         "server.port",
         PORT,
         "8848",
-        "Port of the HTTP API, 0 for any free one. gRPC listens 1000 and 1001 above it, Raft 1000 below.",
+        "Port of the HTTP API, 0 for any free one. (gRPC will listen 1000 and 1001 above it, Raft 1000 below.)",
     )
     .or(&["nacos.server.main.port"])
     .image(&[same("NACOS_APPLICATION_PORT")]),
@@ -31,12 +31,26 @@ pub(super) const SERVER: &[OptionSpec] = &[
     option("nacos.server.ip", TEXT, "", "Own address as members and clients are told it. Empty: detected.")
         .or(&["nacos.inetutils.ip-address"])
         .image(&[same("NACOS_SERVER_IP")]),
-    option("nacos.standalone", FLAG, "false", "Run alone, whatever else names members of a cluster.")
-        .image(&[ImageVariable::switched("MODE", |mode| (mode == "standalone").then(|| "true".to_owned()))]),
-    option("nacos.functionMode", Kind::Choice(&["all", "config", "naming"]), "all", "Run one module only, or all.")
-        .image(&[ImageVariable::switched("FUNCTION_MODE", |mode| {
-            matches!(mode, "config" | "naming").then(|| mode.to_owned())
-        })]),
+    option(
+        "nacos.standalone",
+        FLAG,
+        "false",
+        "Run alone, whatever else names members of a cluster. Said to be false, it asks for one.",
+    )
+    .image(&[ImageVariable::switched("MODE", |mode| match mode {
+        "standalone" => Some("true".to_owned()),
+        "cluster" => Some("false".to_owned()),
+        _ => None,
+    })]),
+    option(
+        "nacos.functionMode",
+        Kind::Choice(&["all", "config", "naming"]),
+        "all",
+        "Run one module only, or all. `naming` is refused as long as there is no service discovery.",
+    )
+    .image(&[ImageVariable::switched("FUNCTION_MODE", |mode| {
+        matches!(mode, "config" | "naming").then(|| mode.to_owned())
+    })]),
     option(
         "nacos.server.shutdown-timeout-ms",
         SOME_MS,

@@ -192,8 +192,8 @@ pub(super) fn open(options: &LocalOptions, migrations: &[Migration]) -> Result<O
     let path = target.as_deref().unwrap_or(&options.path);
     create_folder(folder_of(path)).map_err(|error| OpenError::io(path, error))?;
     let lock = Arc::new(Lock::take(path)?);
-    create_file(path).map_err(|error| OpenError::io(path, error))?;
     let unclean = look_at_log(path)?;
+    create_file(path).map_err(|error| OpenError::io(path, error))?;
 
     if !unclean {
         look_at_length(path)?;
@@ -287,8 +287,9 @@ fn look_at_log(path: &Path) -> Result<bool, OpenError> {
     match wal::judge(io::BufReader::new(log)).map_err(io)? {
         Verdict::Empty => Ok(false),
         // SQLite would throw the log away.
-        Verdict::Sound if fs::metadata(path).map_err(io)?.len() == 0 => {
-            corrupt("it is empty, but the log of its writes (-wal) is not".into())
+        Verdict::Sound if fs::metadata(path).map_or(0, |there| there.len()) == 0 => {
+            let what = if path.exists() { "empty" } else { "missing" };
+            corrupt(format!("it is {what}, but the log of its writes (-wal) is not"))
         }
         Verdict::Sound => Ok(true),
         Verdict::Damaged { frame } => corrupt(format!(
