@@ -41,6 +41,18 @@ pub struct Variant {
     content: ContentId,
 }
 
+impl Variant {
+    /// What is known of a stored content that the cache holds no bytes of.
+    pub(crate) fn unlisted(stored: &Stored) -> Self {
+        Self {
+            md5: stored.md5,
+            last_modified: stored.last_modified,
+            encrypted_data_key: stored.encrypted_data_key.clone(),
+            content: ContentId(0),
+        }
+    }
+}
+
 /// Names one version of one content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ContentId(u64);

@@ -200,11 +200,11 @@ impl Dump {
         Ok(done)
     }
 
-    /// The bytes of a content: from memory, from its disk copy, or from the store. `None` if the content is
-    /// another one by now, or can be read nowhere.
-    pub async fn content(&self, key: &ConfigKey, variant: &Variant) -> Option<Bytes> {
-        if let Some(content) = self.cache.content(variant) {
-            return Some(content);
+    /// The bytes of a content: from memory, from its disk copy, or from the store. If the store holds a later one by
+    /// now, that one, which the cache then knows as well. `None` if there is none any more, or it can be read nowhere.
+    pub async fn content(&self, key: &ConfigKey, part: &Part, variant: Variant) -> Option<(Variant, Bytes)> {
+        if let Some(content) = self.cache.content(&variant) {
+            return Some((variant, content));
         }
         let mut found = None;
         if let Some(disk) = self.disk.clone() {
@@ -213,9 +213,15 @@ impl Dump {
         }
         if found.is_none() {
             match self.repository.parts(key).await {
-                Ok((_, parts)) => {
-                    let part = parts.into_iter().find(|(_, stored)| stored.md5 == variant.md5);
-                    found = part.map(|(_, stored)| Bytes::copy_from_slice(stored.content.as_bytes()));
+                Ok((position, parts)) => {
+                    let (_, stored) = parts.into_iter().find(|(stored, _)| stored == part)?;
+                    let content = Bytes::copy_from_slice(stored.content.as_bytes());
+                    if stored.md5 != variant.md5 {
+                        // First, so that no later read finds the older one.
+                        self.apply(key, part, position, Some(&stored));
+                        return Some((Variant::unlisted(&stored), content));
+                    }
+                    found = Some(content);
                 }
                 Err(error) => {
                     self.store_failed.inc();
@@ -224,9 +230,9 @@ impl Dump {
             }
         }
         if let Some(content) = &found {
-            self.cache.remember(variant, content.clone());
+            self.cache.remember(&variant, content.clone());
         }
-        found
+        found.map(|content| (variant, content))
     }
 
     /// Looks every `interval` for rows changed behind this server's back. Ends when `stop` turns true.
@@ -352,7 +358,7 @@ impl Dump {
         let Some(item) = self.cache.get(key.as_parts()) else { return Some(Vec::new()) };
         let mut parts = Vec::new();
         for (part, variant) in item.variants() {
-            let content = self.content(key, variant).await?;
+            let (variant, content) = self.content(key, &part, variant.clone()).await?;
             parts.push((
                 part.clone(),
                 Stored {

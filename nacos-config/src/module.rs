@@ -87,6 +87,7 @@ impl ConfigModule {
             Some(folder) => Some(DiskCopies::open(&folder).map_err(|error| StartError::Disk(folder, error))?),
             None => None,
         };
+        let db_is_shared = db.changes().is_some();
         let cache = Arc::new(ConfigCache::new(settings.cache_max_bytes));
         let index = Arc::new(WatchIndex::new());
         let switches = Arc::new(Switches::new());
@@ -115,7 +116,8 @@ impl ConfigModule {
             tokio::spawn(clean_history(repository.clone(), settings.retention, stop.subscribe())),
             tokio::spawn(report_polls(index.clone(), trace.clone(), stop.subscribe())),
         ];
-        if settings.dump.change_on {
+        // Where nobody else writes there is nothing to look for.
+        if settings.dump.change_on && db_is_shared {
             tasks.push(tokio::spawn(dump.clone().run_checks(settings.dump.change_interval, stop.subscribe())));
         }
         show_sizes(&metrics, &cache, &index, &dump);

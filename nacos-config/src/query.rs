@@ -87,7 +87,7 @@ impl Reader {
                 Ok(chosen) => chosen,
             };
             let key = asked.key.to_key();
-            if let Some(content) = self.dump.content(&key, &variant).await {
+            if let Some((variant, content)) = self.dump.content(&key, &part, variant).await {
                 return Found::Content { config_type, part, variant, content };
             }
         }

@@ -69,8 +69,10 @@ pub struct ConfigKey {
 }
 
 impl ConfigKey {
-    /// A key of these parts. They are taken as they are; the edge has checked them.
+    /// A key of these parts. They are taken as they are; the edge has checked them. A namespace of blanks is the
+    /// public one, as everywhere in Nacos.
     pub fn new(data_id: &str, group: &str, namespace: &str) -> Self {
+        let namespace = if namespace.trim().is_empty() { "" } else { namespace };
         let mut text = String::with_capacity(data_id.len() + group.len() + namespace.len());
         text.push_str(data_id);
         text.push_str(group);

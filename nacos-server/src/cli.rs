@@ -1,7 +1,7 @@
 //! The command line, and the settings that it, the environment and the properties file make.
 
 use std::{
-    io::{ErrorKind, IsTerminal},
+    io::{ErrorKind, IsTerminal, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -104,11 +104,9 @@ pub(crate) fn progress(what: &'static str) -> impl FnMut(u64, u64) + Send {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "a bar on the terminal")]
 fn bar(what: &str, percent: u64, last: bool) {
     let filled = (percent / 4) as usize;
-    eprint!("\r{what} [{}{}] {percent:3} %", "#".repeat(filled), " ".repeat(25 - filled));
-    if last {
-        eprintln!();
-    }
+    let end = if last { "\n" } else { "" };
+    let _ =
+        write!(std::io::stderr(), "\r{what} [{}{}] {percent:3} %{end}", "#".repeat(filled), " ".repeat(25 - filled));
 }

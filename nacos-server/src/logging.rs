@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tracing::level_filters::LevelFilter;
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, reload, util::SubscriberInitExt};
 
 /// Changes levels. Cheap to clone.
@@ -27,11 +28,22 @@ impl LogControl {
     }
 }
 
+/// Writes what waits when dropped, as far as standard error takes it within a second.
+pub struct LogGuard {
+    _worker: WorkerGuard,
+}
+
+/// Lines that may wait for standard error. What comes on top is dropped: whoever reads the log slowly, or not at all,
+/// holds no request up.
+const WAITING_MAX: usize = 8192;
+
 /// Begins to log to standard error from this level up. `None` if the process logs already.
-pub fn init(level: LevelFilter) -> Option<LogControl> {
+pub fn init(level: LevelFilter) -> Option<(LogControl, LogGuard)> {
     let (filter, handle) = reload::Layer::new(EnvFilter::default().add_directive(level.into()));
     let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(ansi).with_target(true);
+    let (writer, worker) =
+        NonBlockingBuilder::default().lossy(true).buffered_lines_limit(WAITING_MAX).finish(std::io::stderr());
+    let layer = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(ansi).with_target(true);
     tracing_subscriber::registry().with(filter).with(layer).try_init().ok()?;
     let set = move |logger: &str, level: &str| {
         let level = match level.to_ascii_lowercase().as_str() {
@@ -57,5 +69,5 @@ pub fn init(level: LevelFilter) -> Option<LogControl> {
             })
             .is_ok()
     };
-    Some(LogControl { set: Arc::new(set) })
+    Some((LogControl { set: Arc::new(set) }, LogGuard { _worker: worker }))
 }

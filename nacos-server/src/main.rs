@@ -2,7 +2,7 @@
 
 mod cli;
 
-use std::process::ExitCode;
+use std::{io::Write as _, process::ExitCode};
 
 use anyhow::Context;
 use nacos_core::{error::Report, settings::Loaded};
@@ -31,7 +31,8 @@ fn main() -> ExitCode {
 
 fn run(loaded: Loaded) -> anyhow::Result<()> {
     let Loaded { settings, warnings, no_effect } = loaded;
-    let control = init_logging(settings.logs.level).unwrap_or_else(LogControl::none);
+    let (control, _log) = init_logging(settings.logs.level).unzip();
+    let control = control.unwrap_or_else(LogControl::none);
     for line in warnings {
         tracing::warn!("{line}");
     }
@@ -95,13 +96,13 @@ impl Signals {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "what the user asked to see")]
 fn print(text: &str) {
-    print!("{text}");
-    let _ = std::io::Write::flush(&mut std::io::stdout());
+    // Whoever does not want to read it does not keep the server from serving.
+    let mut out = std::io::stdout();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
-#[expect(clippy::print_stderr, reason = "there is no log yet, or no more")]
+// There is no log yet, or no more.
 fn report(text: &str) {
-    eprintln!("{text}");
+    let _ = writeln!(std::io::stderr(), "{text}");
 }

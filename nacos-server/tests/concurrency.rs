@@ -283,3 +283,34 @@ async fn clients_that_leave_in_the_middle_of_a_write_leave_cache_and_store_agree
     }
     server.stop().await;
 }
+
+/// Even where no content is kept in memory, a read that is overtaken by writes gets one of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_content_that_is_overwritten_fast_is_always_readable() {
+    let server = Server::start(&[("nacos.config.cache.max-bytes", "1")]).await;
+    publish(&mut server.client(), "d", &version(0, 0)).await;
+    let done = Arc::new(AtomicBool::new(false));
+    let writers: Vec<_> = (0..8)
+        .map(|writer| {
+            let (mut client, done) = (server.client(), done.clone());
+            tokio::spawn(async move {
+                for number in 1.. {
+                    if done.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    publish(&mut client, "d", &version(writer, number)).await;
+                }
+            })
+        })
+        .collect();
+    let mut client = server.client();
+    for _ in 0..1000 {
+        let answer = get(&mut client, "d").await.good();
+        assert_eq!(answer.header("content-md5"), Some(&*md5(&answer.body)));
+    }
+    done.store(true, Ordering::Relaxed);
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    server.stop().await;
+}

@@ -15,7 +15,8 @@ use std::{
 
 use async_trait::async_trait;
 use nacos_core::storage::{
-    Batch, Committed, DatabaseOperate, LocalDatabaseOperate, LocalOptions, Query, Rows, StatementDef, StorageError,
+    Batch, Change, Committed, DatabaseOperate, LocalDatabaseOperate, LocalOptions, Query, Rows, StatementDef,
+    StorageError,
 };
 use nacos_server::NacosServer;
 use serde_json::json;
@@ -24,6 +25,7 @@ use support::{
     config::{CONFIGS, GROUP, changed, content, get, hold_at_least, md5, of, poll, publish, publishing, remove},
     eventually,
 };
+use tokio::sync::broadcast;
 
 // ---- a database with a switch ---------------------------------------------------------------------------------------
 
@@ -31,12 +33,14 @@ use support::{
 struct Switched {
     inner: LocalDatabaseOperate,
     away: AtomicBool,
+    /// Others may write to it, though nobody tells.
+    changes: broadcast::Sender<Change>,
 }
 
 impl Switched {
     fn open(folder: &Path) -> Arc<Self> {
         let inner = LocalDatabaseOperate::open(LocalOptions::new(folder.join("own.db"))).unwrap();
-        Arc::new(Self { inner, away: AtomicBool::new(false) })
+        Arc::new(Self { inner, away: AtomicBool::new(false), changes: broadcast::Sender::new(1) })
     }
 
     fn take_away(&self, away: bool) {
@@ -64,6 +68,10 @@ impl DatabaseOperate for Switched {
     async fn query(&self, query: Query) -> Result<Rows, StorageError> {
         self.is_there()?;
         self.inner.query(query).await
+    }
+
+    fn changes(&self) -> Option<broadcast::Receiver<Change>> {
+        Some(self.changes.subscribe())
     }
 }
 

@@ -399,6 +399,32 @@ async fn a_full_disk_refuses_writes_and_loses_nothing() {
     stop(process).await;
 }
 
+/// Whoever starts a server and reads nothing of what it says must not stop it by that.
+#[tokio::test]
+async fn output_that_nobody_takes_holds_nothing_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_nacos-server"))
+        .args(["--port", &port.to_string(), "--set", "nacos.log.level=trace", "--data-dir"])
+        .arg(folder.path())
+        .stdout(fs::File::options().write(true).open("/dev/full").unwrap())
+        // A pipe that is never read, and soon full.
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut client = support::Client::new(std::net::SocketAddr::from(([127, 0, 0, 1], port)));
+    eventually("an answer", async || client.try_ask(&Request::get("/v1/cs/health")).await.ok()).await;
+    for number in 0..300 {
+        publish(&mut client, &format!("d{number}"), "1").await;
+        let bad = Request::post(CONFIGS).query("import", "true").file("file", b"junk");
+        client.ask(bad).await.good();
+    }
+    assert_eq!(content(&mut client, "d299").await, "1");
+    Command::new("kill").arg(child.id().to_string()).status().unwrap();
+    let ended = eventually("the end", async || child.try_wait().unwrap()).await;
+    assert_eq!(ended.code(), Some(0));
+}
+
 #[tokio::test]
 async fn a_database_that_fails_under_way_ends_the_server_with_1() {
     let folder = used().await;

@@ -121,3 +121,24 @@ async fn a_clone_of_one_row_named_twice_is_one_copy_by_its_first_name() {
     assert_eq!(content_in(&mut client, ("first", "DEFAULT_GROUP", "to")).await, "1");
     server.stop().await;
 }
+
+/// To a servlet the texts of a multipart form are parameters like others; `curl -F` sends such.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_is_published_by_a_multipart_form() {
+    let server = Server::start(&[]).await;
+    let mut client = server.client();
+    let text = "a=b&c %41+中文\r\n";
+    let texts = [("dataId", "d"), ("group", "G"), ("content", text)];
+    let request = Request::post(CONFIGS).query("tenant", " ").form_data(&texts, "unused", b"x");
+    assert_eq!(client.ask(request).await.good().text(), "true");
+    assert_eq!(content_in(&mut client, ("d", "G", "")).await, text);
+    // A namespace of blanks is the public one, whoever asks.
+    assert_eq!(content_in(&mut client, ("d", "G", " ")).await, text);
+    let of = |path: &str| Request::get(path).query("dataId", "d").query("group", "G").query("tenant", " ");
+    assert_eq!(client.ask(of(CONFIGS).query("show", "all")).await.good().json()["content"], text);
+    let history = client.ask(of("/v1/cs/history").query("search", "accurate")).await.good().json();
+    assert_eq!(history["totalCount"], 1);
+    let broken = Request::post(CONFIGS).body("multipart/form-data; boundary=cut", "--cut\r\nno end");
+    assert_eq!(client.ask(broken).await.status, 500);
+    server.stop().await;
+}

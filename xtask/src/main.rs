@@ -12,6 +12,7 @@ mod cargo;
 mod crash;
 mod fuzz;
 mod golden;
+mod postgres;
 mod sdk;
 mod server;
 mod test;
@@ -37,6 +38,8 @@ enum Command {
     Crash(crash::Args),
     /// Whole-server benchmarks, each beside a ceiling measured in the same run.
     Bench(bench::Args),
+    /// Starts a Postgres of its own for a while, alone or beside a command.
+    Pg(postgres::Args),
     /// Runs the fuzz targets for a while each.
     Fuzz(fuzz::Args),
 }
@@ -48,6 +51,7 @@ fn main() -> anyhow::Result<()> {
         Command::Sdk(args) => sdk::run(args),
         Command::Crash(args) => crash::run(args),
         Command::Bench(args) => bench::run(args),
+        Command::Pg(args) => postgres::run(args),
         Command::Fuzz(args) => fuzz::run(args),
     }
 }

@@ -7,7 +7,7 @@ use http::{HeaderValue, header};
 use nacos_core::{
     clock::{civil, wall_ms},
     key::{ConfigKey, NamespaceId},
-    web::{Call, Fault, FilePart, parse_number, rest_result, text},
+    web::{Call, Fault, parse_number, rest_result, text},
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -134,17 +134,11 @@ const NOTHING_SELECTED: (i32, &str) = (100_006, "没有选择任何配置");
 
 /// `POST ?import=true`.
 pub(super) async fn import(endpoints: Endpoints, call: Call) -> Result<Response, Fault> {
-    let parts = call.parts().await?;
-    // To a servlet, parts that are no files are parameters; Nacos' console sends the policy so.
-    let parameter = |name: &str| {
-        let part = || parts.iter().find(|part| part.name == name && part.file_name.is_none());
-        let text = |part: &FilePart| String::from_utf8_lossy(&part.content).into_owned();
-        call.param(name).map(Cow::into_owned).or_else(|| part().map(text))
-    };
-    let policy = Policy::of(parameter("policy").as_deref())?;
-    let namespace = NamespaceId::normalised(&parameter("namespace").unwrap_or_default());
-    let user = parameter("src_user").filter(|user| !user.trim().is_empty());
-    let Some(file) = parts.into_iter().find(|part| part.name == "file") else {
+    // Nacos' console sends these as parts of the form.
+    let policy = Policy::of(call.param("policy").as_deref())?;
+    let namespace = NamespaceId::normalised(&call.param_or_empty("namespace"));
+    let user = call.param_not_blank("src_user").map(Cow::into_owned);
+    let Some(file) = call.files.iter().cloned().find(|part| part.name == "file") else {
         return Ok(rest_result(NO_DATA.0, Some(NO_DATA.1), json!({})));
     };
     if !is_target(&endpoints, &namespace).await? {

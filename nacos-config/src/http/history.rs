@@ -3,7 +3,7 @@
 use http::StatusCode;
 use nacos_core::{
     error::ErrorCode,
-    key::KeyParts,
+    key::ConfigKey,
     web::{Call, Fault, Page},
 };
 use serde_json::Value;
@@ -18,8 +18,8 @@ pub(super) async fn list(endpoints: &Endpoints, call: &Call, namespace: &str) ->
     let number = i64::from(call.number::<i32>("pageNo")?.unwrap_or(1));
     let size = i64::from(call.number::<i32>("pageSize")?.unwrap_or(100).min(500));
     page_sane(number, size)?;
-    let key = KeyParts { data_id: &data_id, group: &group, namespace };
-    let (total, rows) = endpoints.repository.history(key, number, size).await?;
+    let key = ConfigKey::new(&data_id, &group, namespace);
+    let (total, rows) = endpoints.repository.history(key.as_parts(), number, size).await?;
     Ok(Page::new(total, number, size, rows.iter().map(shapes::history).collect()))
 }
 
@@ -29,7 +29,7 @@ pub(super) async fn detail(endpoints: &Endpoints, call: &Call, namespace: &str) 
     let group = call.required("group")?;
     let nid: i64 = call.required_number("nid", "Long")?;
     let row = endpoints.repository.history_row(nid).await?;
-    shown(row, KeyParts { data_id: &data_id, group: &group, namespace })
+    shown(row, &ConfigKey::new(&data_id, &group, namespace))
 }
 
 /// The newest row of a configuration's id; null if there is none.
@@ -38,14 +38,14 @@ pub(super) async fn previous(endpoints: &Endpoints, call: &Call, namespace: &str
     let group = call.required("group")?;
     let id: i64 = call.required_number("id", "Long")?;
     let row = endpoints.repository.previous(id).await?;
-    shown(row, KeyParts { data_id: &data_id, group: &group, namespace })
+    shown(row, &ConfigKey::new(&data_id, &group, namespace))
 }
 
 /// A row may be seen only by whoever names its key: permissions are given by key.
-fn shown(row: Option<HistoryRow>, key: KeyParts<'_>) -> Result<Option<Value>, Fault> {
+fn shown(row: Option<HistoryRow>, key: &ConfigKey) -> Result<Option<Value>, Fault> {
     match row {
         None => Ok(None),
-        Some(row) if row.key.as_parts() == key => Ok(Some(shapes::history(&row))),
+        Some(row) if row.key == *key => Ok(Some(shapes::history(&row))),
         Some(_) => Err(Fault::Coded(
             StatusCode::FORBIDDEN,
             ErrorCode::AccessDenied,

@@ -13,13 +13,22 @@ pub mod schema;
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod group;
+#[cfg(feature = "postgres")]
+mod postgres;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
 use std::{borrow::Cow, sync::Arc};
 
 use async_trait::async_trait;
+use tokio::sync::broadcast;
 
+#[cfg(feature = "postgres")]
+pub use postgres::{
+    PostgresDatabaseOperate, PostgresError, PostgresOptions, PostgresServer, Reach, UrlError, postgres_servers,
+};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{LocalDatabaseOperate, LocalOptions, OpenError};
 
@@ -133,6 +142,9 @@ impl Statement {
 pub struct Batch {
     /// In the order in which they run; each sees what those before it did.
     pub statements: Vec<Statement>,
+    /// What other servers on the same storage are told once it is committed, see [`DatabaseOperate::changes`]; at
+    /// most 4 KiB each.
+    pub changed: Vec<String>,
 }
 
 impl Batch {
@@ -144,8 +156,18 @@ impl Batch {
 
 impl From<Vec<Statement>> for Batch {
     fn from(statements: Vec<Statement>) -> Self {
-        Self { statements }
+        Self { statements, changed: Vec::new() }
     }
+}
+
+/// What another server changed in the storage that it shares with this one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Change {
+    /// It committed a batch that said so ([`Batch::changed`]).
+    Told(Arc<str>),
+    /// Some changes may have gone unheard: the connection was lost, or has just been made.
+    Missed,
 }
 
 /// A statement that reads. Its text may be put together at run time (optional filters); values are bound.
@@ -237,4 +259,10 @@ pub trait DatabaseOperate: Send + Sync + 'static {
 
     /// Reads. Sees every batch whose `execute` was answered before this call, on this node.
     async fn query(&self, query: Query) -> Result<Rows, StorageError>;
+
+    /// What other servers change from now on; `None` for a storage that no other server writes to. A query after a
+    /// change was received sees it. A receiver that lags has missed as much as [`Change::Missed`] says.
+    fn changes(&self) -> Option<broadcast::Receiver<Change>> {
+        None
+    }
 }

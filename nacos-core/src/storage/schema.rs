@@ -18,11 +18,17 @@ pub struct Migration {
     pub name: &'static str,
     /// The statements for SQLite, separated by semicolons. No transaction control among them.
     pub sqlite: &'static str,
+    /// The same for Postgres.
+    pub postgres: &'static str,
 }
 
 /// All steps, in ascending order.
-pub const MIGRATIONS: &[Migration] =
-    &[Migration { number: 1, name: "first", sqlite: include_str!("schema/0001_first.sql") }];
+pub const MIGRATIONS: &[Migration] = &[Migration {
+    number: 1,
+    name: "first",
+    sqlite: include_str!("schema/0001_first.sql"),
+    postgres: include_str!("schema/0001_first.postgres.sql"),
+}];
 
 /// The number of the last step in `migrations`; 0 if there is none.
 pub fn latest(migrations: &[Migration]) -> u32 {

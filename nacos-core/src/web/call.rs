@@ -1,6 +1,6 @@
 //! One request as handlers see it: parameters, headers, who calls, and the body where it is no form.
 
-use std::{borrow::Cow, net::SocketAddr, sync::Arc, time::Duration};
+use std::{borrow::Cow, fmt::Write as _, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, StatusCode, header, request::Parts};
@@ -111,13 +111,14 @@ pub(super) async fn swallow(mut body: axum::body::Body) {
     let _ = tokio::time::timeout(SWALLOW_TIMEOUT, read).await;
 }
 
-/// One uploaded part of a `multipart/form-data` body.
+/// Most parts of a `multipart/form-data` body.
+const PARTS_MAX: usize = 64;
+
+/// An uploaded file: a part of a `multipart/form-data` body.
 #[derive(Debug, Clone)]
 pub struct FilePart {
     /// The part's name.
     pub name: String,
-    /// The file name, if the part is a file.
-    pub file_name: Option<String>,
     /// Its content.
     pub content: Bytes,
 }
@@ -133,8 +134,10 @@ pub struct Call {
     pub headers: HeaderMap,
     /// The parameters of query and form.
     pub params: Params,
-    /// The body, empty if it was a form.
+    /// The body, empty if it was a form of either kind.
     pub body: Bytes,
+    /// The files of a `multipart/form-data` body.
+    pub files: Vec<FilePart>,
     /// The socket at the other end.
     pub peer: SocketAddr,
 }
@@ -158,7 +161,39 @@ impl Call {
         limits: &BodyLimits,
     ) -> Result<Self, Fault> {
         let (body, _permit) = limits.read(&parts, body).await?;
-        Ok(Self::of(parts, path, peer, body))
+        let mut call = Self::of(parts, path, peer, body);
+        call.take_parts().await?;
+        Ok(call)
+    }
+
+    /// Splits a `multipart/form-data` body: files become [`Call::files`], and all else parameters, as to a servlet.
+    async fn take_parts(&mut self) -> Result<(), Fault> {
+        let Some(boundary) = self.header("content-type").and_then(|kind| multer::parse_boundary(kind).ok()) else {
+            return Ok(());
+        };
+        let body = std::mem::take(&mut self.body);
+        let stream = futures_util::stream::once(async move { Ok::<_, std::io::Error>(body) });
+        let broken = |_| Fault::Broken("Failed to parse multipart servlet request".into());
+        let mut multipart = multer::Multipart::new(stream, boundary);
+        let mut form = String::new();
+        let mut count = 0;
+        while let Some(field) = multipart.next_field().await.map_err(broken)? {
+            count += 1;
+            if count > PARTS_MAX {
+                return Err(Fault::bad("more than 64 parts in one request"));
+            }
+            let name = field.name().unwrap_or_default().to_owned();
+            let is_file = field.file_name().is_some();
+            let content = field.bytes().await.map_err(broken)?;
+            if is_file {
+                self.files.push(FilePart { name, content });
+            } else {
+                let encoded = |bytes| percent_encoding::percent_encode(bytes, percent_encoding::NON_ALPHANUMERIC);
+                let _ = write!(form, "&{}={}", encoded(name.as_bytes()), encoded(&content));
+            }
+        }
+        self.params.set_form(form.into());
+        Ok(())
     }
 
     fn of(parts: Parts, path: &'static str, peer: SocketAddr, body: Bytes) -> Self {
@@ -175,6 +210,7 @@ impl Call {
             headers: parts.headers,
             params: Params::new(target, form),
             body,
+            files: Vec::new(),
             peer,
         }
     }
@@ -250,35 +286,6 @@ impl Call {
     /// The caller's application: the header `Client-AppName`, else empty (Nacos `RequestUtil.getAppName`).
     pub fn app_name(&self) -> &str {
         self.header("client-appname").unwrap_or_default()
-    }
-
-    /// The parts of a `multipart/form-data` body, at most 64. Empty if the body is of another kind.
-    ///
-    /// # Errors
-    /// [`Fault::Broken`] with a text, if the body is no valid multipart.
-    pub async fn parts(&self) -> Result<Vec<FilePart>, Fault> {
-        let Some(boundary) = self.header("content-type").and_then(|kind| multer::parse_boundary(kind).ok()) else {
-            return Ok(Vec::new());
-        };
-        let body = self.body.clone();
-        let stream = futures_util::stream::once(async move { Ok::<_, std::io::Error>(body) });
-        let mut multipart = multer::Multipart::new(stream, boundary);
-        let mut parts = Vec::new();
-        while let Some(field) = multipart
-            .next_field()
-            .await
-            .map_err(|_| Fault::Broken("Failed to parse multipart servlet request".into()))?
-        {
-            if parts.len() == 64 {
-                return Err(Fault::bad("more than 64 parts in one request"));
-            }
-            let name = field.name().unwrap_or_default().to_owned();
-            let file_name = field.file_name().map(str::to_owned);
-            let content =
-                field.bytes().await.map_err(|_| Fault::Broken("Failed to parse multipart servlet request".into()))?;
-            parts.push(FilePart { name, file_name, content });
-        }
-        Ok(parts)
     }
 }
 

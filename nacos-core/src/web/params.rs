@@ -39,6 +39,13 @@ impl Params {
         Self { target, form, items }
     }
 
+    /// Puts an urlencoded form in the place of the one that there is.
+    pub(super) fn set_form(&mut self, form: Bytes) {
+        self.items.retain(|item| !item.in_form);
+        split(&form, true, &mut self.items);
+        self.form = form;
+    }
+
     /// The first value of this name.
     pub fn first<'a>(&'a self, name: &str) -> Option<Cow<'a, str>> {
         self.values(name).next()

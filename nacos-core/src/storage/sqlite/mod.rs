@@ -39,9 +39,9 @@ use tokio::sync::{
 
 use self::{
     readers::Readers,
-    writer::{Held, Job, Order, Writer},
+    writer::{Job, Order, Writer},
 };
-use super::{Batch, Committed, DatabaseOperate, Position, Query, Rows, StorageError, schema};
+use super::{Batch, Committed, DatabaseOperate, Position, Query, Rows, StorageError, group::Held, schema};
 
 pub use open::OpenError;
 

@@ -12,7 +12,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -21,47 +21,20 @@ use rusqlite::{Connection, ErrorCode, MAIN_DB, wal::CheckpointMode};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
-    super::{Batch, Committed, Position, StorageError, Value},
+    super::{
+        Batch, Committed, Position, StorageError,
+        group::{GROUP_BATCHES, GROUP_BYTES, Held},
+    },
     open::Lock,
     sql,
 };
 
-/// Most batches committed together.
-const GROUP_BATCHES: usize = 512;
-/// Bytes of texts after which no further batch joins a group.
-const GROUP_BYTES: usize = 16 << 20;
 /// Pages (of 4 KiB) that the log grows by before they are moved into the database.
 const CHECKPOINT_PAGES: i64 = 5000;
 /// How long a stop waits for a read that still holds an old state.
 const LAST_READ_WAIT: Duration = Duration::from_secs(1);
 
 type Outcome = Result<Committed, StorageError>;
-
-/// A share of the bytes that may wait, given back when dropped.
-pub(super) struct Held {
-    bytes: usize,
-    sum: Arc<AtomicUsize>,
-}
-
-impl Held {
-    /// Takes the share of `batch`, unless that makes more than `max`. A lone batch is let in whatever its size.
-    pub(super) fn take(batch: &Batch, sum: &Arc<AtomicUsize>, max: usize) -> Option<Self> {
-        let bytes = batch.statements.iter().flat_map(|statement| &statement.args).map(size).sum();
-        let before = sum.fetch_add(bytes, Ordering::Relaxed);
-        let held = Self { bytes, sum: Arc::clone(sum) };
-        (before == 0 || before.saturating_add(bytes) <= max).then_some(held)
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.sum.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
-}
-
-fn size(value: &Value) -> usize {
-    size_of::<Value>() + value.as_text().map_or(0, |text| text.len())
-}
 
 /// A batch that waits, and who waits for it.
 pub(super) struct Job {

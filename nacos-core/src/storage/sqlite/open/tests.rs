@@ -4,7 +4,7 @@ use super::{super::LocalOptions, OpenError, migrate, open, version};
 use crate::storage::schema::{MIGRATIONS, Migration, latest};
 
 fn step(number: u32, sqlite: &'static str) -> Migration {
-    Migration { number, name: "test", sqlite }
+    Migration { number, name: "test", sqlite, postgres: "" }
 }
 
 fn tables(conn: &Connection) -> Vec<String> {

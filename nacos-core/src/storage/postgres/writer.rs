@@ -1,0 +1,328 @@
+//! The one task that writes.
+//!
+//! Owns the writing connection, and makes it anew when it breaks. It takes all batches that wait, runs each in a
+//! savepoint within one transaction, tells the other servers, commits, and answers them all.
+
+use std::{sync::Arc, time::Duration};
+
+use sqlx::{Executor as _, Row as _, postgres::PgConnection};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    super::{
+        Batch, Committed, Position, StorageError,
+        group::{GROUP_BATCHES, GROUP_BYTES, Held},
+    },
+    PostgresError, Shared, answered, bound,
+    connect::{ConnectError, Failure},
+    dialect::{Numbered, translated},
+    listen, migrate,
+};
+
+/// The lock under which all servers write, one transaction after another. (The letters "nacos".)
+const WRITE_LOCK: i64 = 0x6e_6163_6f73;
+/// Positions that one number of the sequence stands for: more than a group has batches.
+const POSITIONS: u64 = 4096;
+/// How often one transaction is tried that collides or loses its connection before it was to be committed.
+const TRIES: u32 = 5;
+/// Rest before the database is looked for again, at first and at most.
+const REST: Duration = Duration::from_millis(100);
+const REST_MAX: Duration = Duration::from_secs(2);
+
+type Outcome = Result<Committed, StorageError>;
+
+/// A batch that waits, and who waits for it.
+pub(super) struct Job {
+    pub(super) batch: Batch,
+    pub(super) held: Held,
+    pub(super) answer: oneshot::Sender<Outcome>,
+}
+
+impl Job {
+    fn answer(self, outcome: Outcome) {
+        // Whoever is answered must find the room that the batch took free.
+        drop((self.batch, self.held));
+        // An error says that nobody waits any more.
+        let _ = self.answer.send(outcome);
+    }
+}
+
+/// What the task is told.
+pub(super) enum Order {
+    Run(Job),
+    /// Finish what waits, then end.
+    Stop,
+}
+
+/// Why the writer cannot write.
+pub(super) enum Unready {
+    /// No server can be reached now.
+    Away,
+    /// An operator must act.
+    Refused(PostgresError),
+}
+
+/// What a transaction did.
+enum Ended {
+    /// What each batch did; what was done is committed.
+    Committed(Vec<Result<Vec<u64>, StorageError>>, u64),
+    /// The connection is gone and nothing was written.
+    Lost(String),
+    /// Nothing was written; the same may succeed now.
+    Collided(String),
+    /// No batch could be begun, and the session goes on.
+    NotBegun(StorageError),
+    /// Nobody can say what is written.
+    Unknown(Vec<Result<Vec<u64>, StorageError>>, String),
+}
+
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    conn: Option<PgConnection>,
+}
+
+impl Writer {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, conn: None }
+    }
+
+    /// Connects, brings the schema up to date, and learns what is committed.
+    pub(super) async fn connect(&mut self) -> Result<(), Unready> {
+        self.conn = None;
+        let (mut conn, at) = match self.shared.connect().await {
+            Ok(found) => found,
+            Err(ConnectError::Away(why)) => {
+                self.shared.lost(&why);
+                return Err(Unready::Away);
+            }
+            Err(ConnectError::Refused(why)) => {
+                self.shared.lost(&why);
+                return Err(Unready::Refused(PostgresError::Refused(why)));
+            }
+        };
+        let ready = async {
+            migrate::run(&mut conn).await?;
+            committed(&mut conn).await.map_err(|failure| migrate::Error::Failed(format!("{failure:?}")))
+        };
+        match ready.await {
+            Ok(position) => {
+                self.shared.reached(position);
+                self.conn = Some(conn);
+                self.shared.found(at);
+                Ok(())
+            }
+            Err(migrate::Error::Refused(error)) => {
+                self.shared.lost(&error.to_string());
+                Err(Unready::Refused(error))
+            }
+            Err(migrate::Error::Failed(why)) => {
+                self.shared.lost(&why);
+                Err(Unready::Away)
+            }
+        }
+    }
+
+    /// Serves the queue until it is closed and empty.
+    pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Order>) {
+        let mut rest = REST;
+        let mut group = Vec::new();
+        loop {
+            let order = if self.conn.is_some() {
+                queue.recv().await
+            } else {
+                tokio::select! {
+                    order = queue.recv() => order,
+                    () = tokio::time::sleep(rest) => {
+                        rest = if self.connect().await.is_ok() { REST } else { (rest * 2).min(REST_MAX) };
+                        continue;
+                    }
+                }
+            };
+            let Some(order) = order else { break };
+            let (mut next, mut bytes) = (Some(order), 0);
+            while let Some(order) = next {
+                match order {
+                    Order::Run(job) => {
+                        bytes += job.held.bytes;
+                        group.push(job);
+                    }
+                    Order::Stop => queue.close(),
+                }
+                let room = group.len() < GROUP_BATCHES && bytes < GROUP_BYTES;
+                next = if room { queue.try_recv().ok() } else { None };
+            }
+            self.serve(std::mem::take(&mut group)).await;
+        }
+        if let Some(conn) = self.conn {
+            let _ = sqlx::Connection::close(conn).await;
+        }
+    }
+
+    async fn serve(&mut self, group: Vec<Job>) {
+        if group.is_empty() {
+            return;
+        }
+        let mut told = String::new();
+        for _ in 0..TRIES {
+            let Some(conn) = &mut self.conn else {
+                // Those who waited when it broke; whoever comes later is told before he waits.
+                break;
+            };
+            match transact(conn, &group, &self.shared).await {
+                Ended::Committed(outcomes, first) => return self.answer(group, outcomes, first),
+                Ended::NotBegun(error) => return group.into_iter().for_each(|job| job.answer(Err(error.clone()))),
+                Ended::Unknown(outcomes, why) => {
+                    tracing::error!(why, "the database was lost while it committed");
+                    for (job, outcome) in group.into_iter().zip(outcomes) {
+                        job.answer(outcome.and(Err(StorageError::Unconfirmed(why.clone()))));
+                    }
+                    let _ = self.connect().await;
+                    return;
+                }
+                Ended::Collided(why) => told = why,
+                Ended::Lost(why) => {
+                    tracing::warn!(why, "the connection to the database broke; the transaction is tried again");
+                    told = why;
+                    let _ = self.connect().await;
+                }
+            }
+        }
+        group.into_iter().for_each(|job| job.answer(Err(StorageError::Unavailable(told.clone()))));
+    }
+
+    fn answer(&self, group: Vec<Job>, outcomes: Vec<Result<Vec<u64>, StorageError>>, first: u64) {
+        let mut last = first;
+        let outcomes: Vec<Outcome> = outcomes
+            .into_iter()
+            .map(|outcome| {
+                outcome.map(|touched| {
+                    last += 1;
+                    Committed { touched, position: Position(last) }
+                })
+            })
+            .collect();
+        // Before the answers: who has one must find its position reached.
+        if last > first {
+            self.shared.reached(Position(last));
+        }
+        for (job, outcome) in group.into_iter().zip(outcomes) {
+            job.answer(outcome);
+        }
+    }
+}
+
+/// The last position that is committed: under the lock nobody is between drawing one and committing.
+async fn committed(conn: &mut PgConnection) -> Result<Position, Failure> {
+    let sql =
+        format!("BEGIN; SELECT pg_advisory_xact_lock({WRITE_LOCK}); SELECT last_value FROM nacos_position; COMMIT");
+    let number = number(conn, sql).await?;
+    Ok(Position(number.saturating_mul(POSITIONS) + POSITIONS - 1))
+}
+
+/// Runs several statements in one trip, and answers the integer of the last row.
+async fn number(conn: &mut PgConnection, sql: String) -> Result<u64, Failure> {
+    let rows = conn.fetch_all(sqlx::raw_sql(sqlx::AssertSqlSafe(sql))).await?;
+    let last = rows.last().ok_or_else(|| Failure::Session("no row".to_owned()))?;
+    let number: i64 = last.try_get(0)?;
+    Ok(number.unsigned_abs())
+}
+
+async fn control(conn: &mut PgConnection, sql: &'static str) -> Result<(), Failure> {
+    answered(async { Ok(conn.execute(sqlx::raw_sql(sql)).await.map(drop)?) }).await
+}
+
+/// Runs the group in one transaction.
+async fn transact(conn: &mut PgConnection, group: &[Job], shared: &Shared) -> Ended {
+    let least = shared.known.load(std::sync::atomic::Ordering::Acquire) / POSITIONS + 1;
+    // A server that takes the place of another may lag behind it; positions never go back.
+    let sql = format!(
+        "BEGIN; SELECT pg_advisory_xact_lock({WRITE_LOCK}); SELECT CASE WHEN n < {least} THEN \
+         setval('nacos_position', {least}) ELSE n END FROM nextval('nacos_position') AS n"
+    );
+    let number = match answered(number(conn, sql)).await {
+        Ok(number) => number,
+        Err(Failure::Session(why)) => return Ended::Lost(why),
+        Err(Failure::Collision(why)) => return rolled_back(conn, Ended::Collided(why)).await,
+        Err(Failure::Statement(error)) => return rolled_back(conn, Ended::NotBegun(error)).await,
+    };
+    let mut outcomes = Vec::with_capacity(group.len());
+    for job in group {
+        match apply(conn, &job.batch, group.len() > 1).await {
+            Ok(touched) => outcomes.push(Ok(touched)),
+            Err(Failure::Statement(error)) => outcomes.push(Err(error)),
+            Err(Failure::Collision(why)) => return rolled_back(conn, Ended::Collided(why)).await,
+            Err(Failure::Session(why)) => return Ended::Lost(why),
+        }
+    }
+    let first = number.saturating_mul(POSITIONS);
+    if outcomes.iter().all(Result::is_err) {
+        return rolled_back(conn, Ended::Committed(outcomes, first)).await;
+    }
+    let changed = group.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok());
+    let changed = changed.flat_map(|(job, _)| &job.batch.changed);
+    let payloads = listen::payloads(&shared.node, first + outcomes.len() as u64, changed);
+    if !payloads.is_empty() {
+        let told = sqlx::query("SELECT pg_notify($1, payload) FROM unnest($2::text[]) AS payload");
+        let told = told.bind(listen::CHANNEL).bind(payloads);
+        match answered(async { Ok(conn.execute(told).await.map(drop)?) }).await {
+            Ok(()) => {}
+            Err(Failure::Session(why)) => return Ended::Lost(why),
+            Err(Failure::Collision(why)) => return rolled_back(conn, Ended::Collided(why)).await,
+            Err(Failure::Statement(error)) => return rolled_back(conn, Ended::NotBegun(error)).await,
+        }
+    }
+    match control(conn, "COMMIT").await {
+        Ok(()) => Ended::Committed(outcomes, first),
+        Err(Failure::Collision(why)) => Ended::Collided(why),
+        Err(Failure::Session(why)) => Ended::Unknown(outcomes, why),
+        Err(Failure::Statement(error)) => Ended::Unknown(outcomes, error.to_string()),
+    }
+}
+
+/// Ends the transaction without a trace.
+async fn rolled_back(conn: &mut PgConnection, ended: Ended) -> Ended {
+    match (control(conn, "ROLLBACK").await, ended) {
+        (Ok(()), ended) => ended,
+        // It ends by itself, with the session.
+        (Err(_), Ended::Collided(why)) => Ended::Lost(why),
+        (Err(_), ended @ (Ended::Lost(_) | Ended::Unknown(..))) => ended,
+        (Err(failure), Ended::NotBegun(_) | Ended::Committed(..)) => Ended::Lost(format!("{failure:?}")),
+    }
+}
+
+/// Runs a batch; among others in a savepoint, so that it can fail alone.
+async fn apply(conn: &mut PgConnection, batch: &Batch, among_others: bool) -> Result<Vec<u64>, Failure> {
+    if among_others {
+        control(conn, "SAVEPOINT batch").await?;
+    }
+    match statements(conn, batch).await {
+        Ok(touched) => {
+            if among_others {
+                control(conn, "RELEASE batch").await?;
+            }
+            Ok(touched)
+        }
+        Err(Failure::Statement(error)) if among_others => {
+            control(conn, "ROLLBACK TO batch; RELEASE batch").await?;
+            Err(Failure::Statement(error))
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+async fn statements(conn: &mut PgConnection, batch: &Batch) -> Result<Vec<u64>, Failure> {
+    let mut touched = Vec::with_capacity(batch.statements.len());
+    for (index, statement) in batch.statements.iter().enumerate() {
+        let sql = translated(statement.def.sql, &Numbered);
+        let rows = answered(async {
+            let bound = bound(conn, &sql, &statement.args).await?;
+            Ok(bound.execute(&mut *conn).await?.rows_affected())
+        })
+        .await?;
+        if statement.must_touch && rows == 0 {
+            return Err(Failure::Statement(StorageError::DemandUnmet(index)));
+        }
+        touched.push(rows);
+    }
+    Ok(touched)
+}
