@@ -14,23 +14,24 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use nacos_core::{
     clock,
     error::Report,
     event::Topic,
     key::ConfigKey,
     metrics::Metrics,
-    storage::{Position, StorageError},
+    storage::{Change, Position, StorageError},
 };
 use parking_lot::Mutex;
 use prometheus::{Histogram, IntCounter};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, broadcast, broadcast::error::RecvError, watch};
 
 use crate::{
     cache::{Applied, ConfigCache, Variant},
     disk::DiskCopies,
     model::{Md5, Part, Stored},
-    repository::{Repository, Table},
+    repository::{Repository, Table, changed_key},
     switches::Switches,
     trace::{DumpOutcome, DumpRecord, Trace, TracePart},
 };
@@ -49,6 +50,13 @@ pub const CHANGES_BEHIND_MAX: usize = 4096;
 
 /// Rows read at once by a full dump: contents may be large.
 const PAGE: i64 = 200;
+/// The position of what was read from disk copies: before all that a store commits.
+const COPIED: Position = Position(1);
+/// Rest before changed rows are looked for again, after that failed.
+const CHECK_AGAIN: Duration = Duration::from_secs(1);
+/// Keys changed by other servers that are read again together, and how many at the same time.
+const CHANGES_AT_ONCE: usize = 512;
+const READS_AT_ONCE: usize = 8;
 /// Disk copies wait this long for further changes of the same keys, and this many times as long as the last ones
 /// took to write: they may have a tenth of a core, however much is published.
 const DISK_DELAY: Duration = Duration::from_millis(200);
@@ -74,6 +82,11 @@ pub struct Dump {
     took: Histogram,
     disk_failed: IntCounter,
     store_failed: IntCounter,
+}
+
+/// Waits until this turns true.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 impl Dump {
@@ -235,22 +248,83 @@ impl Dump {
         found.map(|content| (variant, content))
     }
 
-    /// Looks every `interval` for rows changed behind this server's back. Ends when `stop` turns true.
-    pub async fn run_checks(self: Arc<Self>, interval: Duration, mut stop: watch::Receiver<bool>) {
-        let mut since = clock::wall_ms();
-        loop {
-            tokio::select! {
-                _ = stop.wait_for(|stop| *stop) => return,
-                () = tokio::time::sleep(interval) => {}
-            }
-            // Clocks of writers differ a little; a row seen twice costs a look.
-            let from = since - 5_000;
-            since = clock::wall_ms();
-            if let Err(error) = self.check_changed(from).await {
-                self.store_failed.inc();
-                tracing::warn!(error = %Report(&error), "changed rows not read");
+    /// Takes over the disk copies, for a start while the store is away. Says how many keys there are.
+    pub async fn from_copies(&self) -> usize {
+        let Some(disk) = self.disk.clone() else { return 0 };
+        let (keys, mut copies) = tokio::sync::mpsc::channel(64);
+        let reading =
+            tokio::task::spawn_blocking(move || disk.each(|key, parts| drop(keys.blocking_send((key, parts)))));
+        let mut count = 0;
+        while let Some((key, parts)) = copies.recv().await {
+            count += 1;
+            for (part, stored) in &parts {
+                self.take_over(&key, part, COPIED, Some(stored));
             }
         }
+        match reading.await {
+            Ok(Ok(0)) => {}
+            Ok(Ok(damaged)) => tracing::warn!(damaged, "disk copies that are damaged were passed over"),
+            other => tracing::warn!(?other, "disk copies could not be read"),
+        }
+        count
+    }
+
+    /// Follows what other servers write to the store: keys that they tell of, and every `interval` whatever rows
+    /// changed besides. `whole` says whether the cache holds all that was stored at first. Ends when `stop` turns true.
+    pub async fn run_checks(
+        self: Arc<Self>,
+        mut others: broadcast::Receiver<Change>,
+        interval: Option<Duration>,
+        mut whole: bool,
+        mut stop: watch::Receiver<bool>,
+    ) {
+        let mut since = clock::wall_ms();
+        let mut due = !whole;
+        let mut failing = false;
+        loop {
+            if due {
+                let begun = clock::wall_ms();
+                // Clocks of writers differ a little; a row seen twice costs a look.
+                let from = since - 5_000;
+                let done = if whole { self.check_changed(from).await } else { self.all(|_, _| {}).await.map(drop) };
+                match done {
+                    Ok(()) => (since, whole, due, failing) = (begun, true, false, false),
+                    Err(error) => {
+                        self.store_failed.inc();
+                        if !std::mem::replace(&mut failing, true) {
+                            tracing::warn!(error = %Report(&error), "changed rows not read; tried again until they are");
+                        }
+                    }
+                }
+            }
+            let pause = if due { CHECK_AGAIN } else { interval.unwrap_or(Duration::MAX) };
+            tokio::select! {
+                _ = stopped(&mut stop) => return,
+                () = tokio::time::sleep(pause) => due = true,
+                change = others.recv() => due |= !self.take_changes(change, &mut others).await,
+            }
+        }
+    }
+
+    /// Reads the keys again that another server tells of, this one and whatever else was told by now. `false` if
+    /// something was missed.
+    async fn take_changes(&self, first: Result<Change, RecvError>, others: &mut broadcast::Receiver<Change>) -> bool {
+        let mut keys = HashSet::new();
+        let mut complete = true;
+        let mut next = Some(first);
+        while let Some(change) = next {
+            match change {
+                Ok(Change::Told(told)) => keys.extend(changed_key(&told)),
+                Ok(_) | Err(_) => complete = false,
+            }
+            next = if keys.len() < CHANGES_AT_ONCE { others.try_recv().ok().map(Ok) } else { None };
+        }
+        let read: Vec<bool> = futures_util::stream::iter(keys)
+            .map(|key| async move { self.refresh(&key).await.is_ok() })
+            .buffer_unordered(READS_AT_ONCE)
+            .collect()
+            .await;
+        complete && read.into_iter().all(|read| read)
     }
 
     /// Forgets keys that were removed a while ago, every minute until `stop` turns true.

@@ -73,6 +73,7 @@ pub struct ConfigModule {
     endpoints: Endpoints,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
+    from_copies: Option<usize>,
 }
 
 impl ConfigModule {
@@ -87,14 +88,25 @@ impl ConfigModule {
             Some(folder) => Some(DiskCopies::open(&folder).map_err(|error| StartError::Disk(folder, error))?),
             None => None,
         };
-        let db_is_shared = db.changes().is_some();
+        // Before anything is read: what is changed while it is read is told.
+        let others = db.changes();
         let cache = Arc::new(ConfigCache::new(settings.cache_max_bytes));
         let index = Arc::new(WatchIndex::new());
         let switches = Arc::new(Switches::new());
         let repository = Repository::new(db.clone(), ids.clone());
         let dump =
             Arc::new(Dump::new(cache.clone(), repository.clone(), disk, switches.clone(), trace.clone(), &metrics));
-        dump.all(progress).await?;
+        let mut from_copies = None;
+        match dump.all(progress).await {
+            Ok(_) => {}
+            // Others keep that store; this server is of use without it.
+            Err(error @ StorageError::Unavailable(_)) if others.is_some() => {
+                let keys = dump.from_copies().await;
+                tracing::warn!(keys, error = %Report(&error), "the database is away: starting from the disk copies");
+                from_copies = Some(keys);
+            }
+            Err(error) => return Err(error.into()),
+        }
 
         let capacity = Capacity::new(db, ids, settings.capacity.clone());
         let publisher = Publisher::new(
@@ -117,8 +129,10 @@ impl ConfigModule {
             tokio::spawn(report_polls(index.clone(), trace.clone(), stop.subscribe())),
         ];
         // Where nobody else writes there is nothing to look for.
-        if settings.dump.change_on && db_is_shared {
-            tasks.push(tokio::spawn(dump.clone().run_checks(settings.dump.change_interval, stop.subscribe())));
+        if let Some(others) = others {
+            let interval = settings.dump.change_on.then_some(settings.dump.change_interval);
+            let whole = from_copies.is_none();
+            tasks.push(tokio::spawn(dump.clone().run_checks(others, interval, whole, stop.subscribe())));
         }
         show_sizes(&metrics, &cache, &index, &dump);
         let search = &settings.search;
@@ -140,7 +154,13 @@ impl ConfigModule {
             fuzzy_searches: metrics.monitor("config", "fuzzySearch"),
             settings,
         });
-        Ok(Self { endpoints, stop, tasks })
+        Ok(Self { endpoints, stop, tasks, from_copies })
+    }
+
+    /// How many configurations were taken from disk copies, because the store was away at the start; `None` if it was
+    /// there.
+    pub fn from_copies(&self) -> Option<usize> {
+        self.from_copies
     }
 
     /// The HTTP routes.

@@ -34,6 +34,15 @@ use statements::{
 
 use crate::model::{Md5, Publish};
 
+/// What servers that share a store tell one another of a key that they changed begins with this; its group key
+/// follows.
+const CHANGED: &str = "config ";
+
+/// The key that another server changed, if it is of a configuration that it tells.
+pub fn changed_key(told: &str) -> Option<ConfigKey> {
+    ConfigKey::parse_group_key(told.strip_prefix(CHANGED)?)
+}
+
 /// What a publish demands of what is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Demand {
@@ -157,7 +166,7 @@ impl Repository {
                 ]));
             }
         }
-        self.guarded(batch, guards, write).await
+        self.guarded(key, batch, guards, write).await
     }
 
     /// Writes the beta content of a key.
@@ -191,7 +200,7 @@ impl Repository {
                 BETA_UPSERT_CAS.with(args).must_touch()
             }
         };
-        self.guarded(vec![statement], 0, 0).await
+        self.guarded(&publish.key, vec![statement], 0, 0).await
     }
 
     /// Writes the content of a tag of a key.
@@ -224,7 +233,7 @@ impl Repository {
                 TAG_UPSERT_CAS.with(args).must_touch()
             }
         };
-        self.guarded(vec![statement], 0, 0).await
+        self.guarded(&publish.key, vec![statement], 0, 0).await
     }
 
     /// Removes a formal content, its tags for search with it, and writes its history row. Nothing happens if
@@ -236,18 +245,23 @@ impl Repository {
         src_ip: &str,
     ) -> Result<Committed, StorageError> {
         let history = self.history_before(key, clock::wall_ms(), &src_user, src_ip, "D");
-        self.db.execute(Batch::from(vec![history, TAGS_CLEAR.with(key_args(key)), DELETE.with(key_args(key))])).await
+        self.write(key, vec![history, TAGS_CLEAR.with(key_args(key)), DELETE.with(key_args(key))]).await
     }
 
     /// Removes the beta content of a key.
     pub async fn remove_beta(&self, key: &ConfigKey) -> Result<Committed, StorageError> {
-        self.db.execute(Batch::from(vec![BETA_DELETE.with(key_args(key))])).await
+        self.write(key, vec![BETA_DELETE.with(key_args(key))]).await
     }
 
     /// Removes the content of a tag of a key.
     pub async fn remove_tag(&self, key: &ConfigKey, tag: &str) -> Result<Committed, StorageError> {
         let [data_id, group, namespace] = key_args(key);
-        self.db.execute(Batch::from(vec![TAG_DELETE.with([data_id, group, namespace, tag.into()])])).await
+        self.write(key, vec![TAG_DELETE.with([data_id, group, namespace, tag.into()])]).await
+    }
+
+    /// Runs a batch that changes a key, of which other servers on the same store are told.
+    async fn write(&self, key: &ConfigKey, statements: Vec<Statement>) -> Result<Committed, StorageError> {
+        self.db.execute(Batch { statements, changed: vec![format!("{CHANGED}{}", key.group_key())] }).await
     }
 
     fn history_before(
@@ -273,8 +287,14 @@ impl Repository {
 
     /// Runs a batch whose first `guards` statements are guards, each of which must touch a row, and whose
     /// statement `write` may bear a demand.
-    async fn guarded(&self, batch: Vec<Statement>, guards: usize, write: usize) -> Result<Committed, WriteError> {
-        match self.db.execute(Batch::from(batch)).await {
+    async fn guarded(
+        &self,
+        key: &ConfigKey,
+        batch: Vec<Statement>,
+        guards: usize,
+        write: usize,
+    ) -> Result<Committed, WriteError> {
+        match self.write(key, batch).await {
             Ok(committed) => Ok(committed),
             Err(StorageError::DemandUnmet(at)) if at < guards => Err(WriteError::Guarded(at)),
             Err(StorageError::DemandUnmet(at)) if at == write => Err(WriteError::DemandUnmet),

@@ -35,8 +35,8 @@ pub use input::{Flag, SettingsFile, SettingsInput, Source, split_set};
 pub use option::{Effect, ImageVariable, Kind, OptionSpec, Unit};
 pub use typed::{
     AuthSettings, CapacitySettings, ClusterSettings, ConfigSettings, CoreSettings, DatabaseSettings, DumpSettings,
-    EmbeddedLimits, FunctionMode, HttpSettings, LogSettings, NotifySettings, PeerIdentity, SearchSettings, Secret,
-    ServerSettings, StorageSettings,
+    EmbeddedLimits, FunctionMode, HttpSettings, LogSettings, NotifySettings, PeerIdentity, PoolSettings,
+    SearchSettings, Secret, ServerSettings, StorageSettings,
 };
 pub use value::Value;
 

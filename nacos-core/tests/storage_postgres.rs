@@ -67,3 +67,16 @@ async fn open() -> Option<(Arc<dyn DatabaseOperate>, Schema)> {
 }
 
 nacos_core::storage_conformance!(open);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn servers_that_start_at_once_make_the_tables_once() {
+    let Some(schema) = Schema::new().await else { return };
+    let opening = (0..6).map(|_| PostgresDatabaseOperate::open(schema.options()));
+    for opened in futures_util::future::join_all(opening).await {
+        assert_eq!(*opened.unwrap().reach().borrow(), Reach::Ready);
+    }
+    let mut conn = schema.connect().await;
+    let steps: Vec<String> =
+        sqlx::query_scalar("SELECT name FROM nacos_schema ORDER BY number").fetch_all(&mut conn).await.unwrap();
+    assert_eq!(steps, ["first"]);
+}

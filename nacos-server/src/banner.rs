@@ -26,13 +26,14 @@ pub fn banner(server: &NacosServer, settings: &Settings) -> String {
         "\n  nacos-server {version}, serving clients of Nacos {NACOS_VERSION}\n\n  \
          HTTP   {base}  (listening on {addr})\n  \
          Data   {}\n  \
-         Mode   standalone, embedded SQLite\n  \
+         Mode   standalone, {}\n  \
          Auth   {auth}\n\n  \
          Try:   curl -d 'dataId=hello&group=DEFAULT_GROUP&content=world' {base}/v1/cs/configs\n         \
          curl '{base}/v1/cs/configs?dataId=hello&group=DEFAULT_GROUP'\n         \
          curl {base}/actuator/prometheus\n\n  \
          Ctrl-C stops the server.\n\n",
         home.display(),
+        server.storage(),
     );
     out
 }

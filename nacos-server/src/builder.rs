@@ -8,7 +8,7 @@ use nacos_core::{
     id::{Ids, WORKER_MAX},
     metrics::Metrics,
     settings::{FunctionMode, Settings},
-    storage::{DatabaseOperate, LocalDatabaseOperate, LocalOptions, OpenError},
+    storage::{DatabaseOperate, OpenError, PostgresError},
     web::{BodyLimits, Dispatcher, DispatcherOptions, Routes},
 };
 use tokio::{sync::watch, task::JoinHandle};
@@ -16,6 +16,7 @@ use tokio::{sync::watch, task::JoinHandle};
 use crate::{
     DataDir, DataDirError, LogControl, actuator,
     console::{self, ConsoleState, ConsoleTexts},
+    database::{self, Database},
     namespace::Namespaces,
     serve,
 };
@@ -36,6 +37,9 @@ pub enum StartError {
     /// The embedded database cannot be opened.
     #[error(transparent)]
     Database(#[from] OpenError),
+    /// The external database cannot be used.
+    #[error("use the database that db.url names")]
+    External(#[from] PostgresError),
     /// The log files cannot be written.
     #[error("write log files in {0}")]
     Logs(PathBuf, #[source] std::io::Error),
@@ -69,7 +73,7 @@ pub struct NacosServer {
     config: Option<ConfigModule>,
     stop: watch::Sender<bool>,
     serving: JoinHandle<()>,
-    database: Option<Arc<LocalDatabaseOperate>>,
+    database: Database,
     trace: Option<nacos_config::trace::TraceGuard>,
 }
 
@@ -98,6 +102,13 @@ impl NacosServer {
         &self.metrics
     }
 
+    /// Where its data is, in words for an operator.
+    pub fn storage(&self) -> String {
+        let copies = self.config.as_ref().and_then(ConfigModule::from_copies);
+        let away = copies.map(|keys| format!(", which is AWAY: {keys} configurations are served from disk copies"));
+        format!("{}{}", self.database, away.unwrap_or_default())
+    }
+
     /// Configuration management, unless it was left out.
     pub fn config(&self) -> Option<&ConfigModule> {
         self.config.as_ref()
@@ -106,8 +117,7 @@ impl NacosServer {
     /// Waits until the server cannot go on, and says why: its database failed so that no write may be answered
     /// any more. Never ends otherwise.
     pub async fn failed(&self) -> String {
-        if let Some(database) = &self.database {
-            let mut failed = database.failed();
+        if let Some(mut failed) = self.database.failed() {
             if let Ok(reason) = failed.wait_for(Option::is_some).await {
                 return reason.clone().unwrap_or_default();
             }
@@ -128,8 +138,7 @@ impl NacosServer {
             config.stop().await;
         }
         drop(self.trace);
-        // Closing waits for the disk.
-        let _ = tokio::task::spawn_blocking(move || drop(self.database)).await;
+        self.database.close().await;
     }
 }
 
@@ -190,18 +199,12 @@ impl Builder {
 
         let metrics = Metrics::new();
         let data = DataDir::open(&settings.server.home)?;
-        let (storage, database) = match self.storage {
-            Some(storage) => (storage, None),
-            None => {
-                let options = database_options(&settings, data.database());
-                let opened = tokio::task::spawn_blocking(move || LocalDatabaseOperate::open(options));
-                let database = Arc::new(opened.await.map_err(|_| {
-                    StartError::NotAvailable("opening the database broke; the log has more".to_owned())
-                })??);
-                show_waiting(&metrics, &database);
-                (database.clone() as Arc<dyn DatabaseOperate>, Some(database))
-            }
+        let database = match self.storage {
+            Some(storage) => Database::Own(storage),
+            None => Database::open(&settings, data.database()).await?,
         };
+        database.show(&metrics);
+        let storage = database.operate();
         let worker = match settings.core.worker_id {
             Some(worker) => worker,
             None => (data.node_id()? % (u64::from(WORKER_MAX) + 1)) as u16,
@@ -233,7 +236,8 @@ impl Builder {
             (None, None)
         };
         // By now everything is read: a request that is accepted finds a server that is ready, until its database fails.
-        let failed = database.as_ref().map(|database| database.failed());
+        // (An external one that is away keeps nobody from reading, so the server stays ready.)
+        let failed = database.failed();
         let readiness: console::ReadinessSource = Arc::new(move || match &failed {
             Some(failed) if failed.borrow().is_some() => Err("config".to_owned()),
             _ => Ok(()),
@@ -277,16 +281,7 @@ fn refuse_unavailable(settings: &Settings, has_auth: bool, has_storage: bool) ->
             from("nacos.core.auth.enabled")
         ));
     }
-    let platform = settings.storage.platform.trim();
-    let embedded = platform.is_empty() || platform.eq_ignore_ascii_case("derby");
-    if !has_storage && !embedded {
-        return refuse(format!(
-            "spring.sql.init.platform is {platform}{}, but this version keeps its data in the embedded database \
-             alone. Unset it, or compose a server with a storage of its own",
-            from("spring.sql.init.platform")
-        ));
-    }
-    if !has_storage && !settings.storage.databases.is_empty() {
+    if !has_storage && database::is_embedded(&settings.storage) && !settings.storage.databases.is_empty() {
         // As Nacos does: the platform decides.
         tracing::warn!("db.url.0 has no effect without spring.sql.init.platform: data is in the embedded database");
     }
@@ -302,30 +297,6 @@ fn refuse_unavailable(settings: &Settings, has_auth: bool, has_storage: bool) ->
         ));
     }
     Ok(())
-}
-
-fn database_options(settings: &Settings, path: PathBuf) -> LocalOptions {
-    let limits = settings.storage.limits;
-    LocalOptions {
-        max_waiting: limits.max_waiting_writes,
-        max_waiting_bytes: limits.max_waiting_bytes as usize,
-        readers: limits.readers,
-        max_waiting_reads: limits.max_waiting_reads,
-        ..LocalOptions::new(path)
-    }
-}
-
-/// How much waits for the embedded database, as `nacos_monitor{module="core"}`.
-fn show_waiting(metrics: &Metrics, database: &Arc<LocalDatabaseOperate>) {
-    let (writes, reads) =
-        (metrics.monitor("core", "databaseWaitingWrites"), metrics.monitor("core", "databaseWaitingReads"));
-    let database = Arc::downgrade(database);
-    metrics.before_render(move || {
-        if let Some(database) = database.upgrade() {
-            writes.set(database.waiting_writes() as i64);
-            reads.set(database.waiting_reads() as i64);
-        }
-    });
 }
 
 /// What asks for a cluster: members named in any way, or `nacos.standalone=false` said in so many words, as Nacos'

@@ -10,6 +10,7 @@ mod banner;
 mod builder;
 mod connection;
 mod data_dir;
+mod database;
 mod logging;
 mod serve;
 

@@ -100,6 +100,8 @@ pub struct StorageSettings {
     pub embedded: bool,
     /// `nacos.storage.embedded.*`: limits of the embedded database.
     pub limits: EmbeddedLimits,
+    /// `db.pool.config.*`: connections to the external database.
+    pub pool: PoolSettings,
     /// `db.*`: the external databases in their order; empty if none is set.
     pub databases: Vec<DatabaseSettings>,
 }
@@ -115,6 +117,15 @@ pub struct EmbeddedLimits {
     pub max_waiting_writes: usize,
     /// `nacos.storage.embedded.max-waiting-bytes`: what these may take.
     pub max_waiting_bytes: u64,
+}
+
+/// Connections to the external database.
+#[derive(Debug, Clone, Copy)]
+pub struct PoolSettings {
+    /// `db.pool.config.maximumPoolSize`: connections for reading.
+    pub max_connections: u32,
+    /// `db.pool.config.connectionTimeout`: how long one is waited for.
+    pub connect_timeout: Duration,
 }
 
 /// One external database.

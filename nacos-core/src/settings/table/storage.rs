@@ -34,10 +34,19 @@ pub(super) const STORAGE: &[OptionSpec] = &[
         .indexed()
         .secret()
         .image(&[same("MYSQL_SERVICE_PASSWORD")]),
-    option("db.pool.config.connectionTimeout", SOME_MS, "30000", "Longest wait for a connection of the pool.")
-        .image(&[same("DB_POOL_CONNECTION_TIMEOUT")])
-        .not_yet(),
-    option("db.pool.config.validationTimeout", SOME_MS, "10000", "Longest time for testing a connection.").not_yet(),
-    option("db.pool.config.maximumPoolSize", SOME, "20", "Most connections of the pool.").not_yet(),
-    option("db.pool.config.minimumIdle", super::COUNT, "2", "Connections that are kept open while idle.").not_yet(),
+    option(
+        "db.pool.config.connectionTimeout",
+        SOME_MS,
+        "5000",
+        "Longest wait for a connection, to a server and of the pool.",
+    )
+    .image(&[same("DB_POOL_CONNECTION_TIMEOUT")]),
+    option("db.pool.config.validationTimeout", SOME_MS, "10000", "a connection is tested by its use.").never(),
+    option(
+        "db.pool.config.maximumPoolSize",
+        Kind::Integer { min: 1, max: 1000 },
+        "20",
+        "Most connections for reading; one that writes and one that listens come on top.",
+    ),
+    option("db.pool.config.minimumIdle", super::COUNT, "2", "connections are opened when they are needed.").never(),
 ];

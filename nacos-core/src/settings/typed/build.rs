@@ -13,8 +13,8 @@ use super::{
         value::Value,
     },
     AuthSettings, CapacitySettings, ClusterSettings, ConfigSettings, CoreSettings, DatabaseSettings, DumpSettings,
-    EmbeddedLimits, FunctionMode, HttpSettings, LogSettings, NotifySettings, PeerIdentity, SearchSettings, Secret,
-    ServerSettings, StorageSettings, validate,
+    EmbeddedLimits, FunctionMode, HttpSettings, LogSettings, NotifySettings, PeerIdentity, PoolSettings,
+    SearchSettings, Secret, ServerSettings, StorageSettings, validate,
 };
 
 /// All groups.
@@ -98,6 +98,10 @@ fn storage(r: &mut Reader<'_>) -> StorageSettings {
             max_waiting_reads: r.number("nacos.storage.embedded.max-waiting-reads"),
             max_waiting_writes: r.number("nacos.storage.embedded.max-waiting-writes"),
             max_waiting_bytes: r.bytes("nacos.storage.embedded.max-waiting-bytes"),
+        },
+        pool: PoolSettings {
+            max_connections: r.number("db.pool.config.maximumPoolSize"),
+            connect_timeout: r.duration("db.pool.config.connectionTimeout"),
         },
         databases: databases(r),
     }

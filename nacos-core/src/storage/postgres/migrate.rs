@@ -39,7 +39,10 @@ pub(super) async fn run(conn: &mut PgConnection) -> Result<(), Error> {
         return Ok(());
     }
     // Waiting for another server's step takes what it takes.
-    conn.execute(sqlx::raw_sql("BEGIN; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0")).await?;
+    conn.execute(sqlx::raw_sql(
+        "BEGIN; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; SET LOCAL client_min_messages = warning",
+    ))
+    .await?;
     let outcome = under_lock(conn, known).await;
     let end = if outcome.is_ok() { "COMMIT" } else { "ROLLBACK" };
     conn.execute(sqlx::raw_sql(end)).await?;
@@ -76,8 +79,12 @@ async fn note(conn: &mut PgConnection, number: u32, name: &str) -> Result<(), sq
 
 /// The number of the last step that was run; `None` where this server was never at work.
 async fn found(conn: &mut PgConnection) -> Result<Option<u32>, sqlx::Error> {
-    let there: bool =
-        sqlx::query_scalar("SELECT to_regclass('nacos_schema') IS NOT NULL").fetch_one(&mut *conn).await?;
+    // Not `to_regclass`, which remembers within a transaction that there was none.
+    let there: bool = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT FROM pg_tables WHERE schemaname = current_schema() AND tablename = 'nacos_schema')",
+    )
+    .fetch_one(&mut *conn)
+    .await?;
     if !there {
         return Ok(None);
     }

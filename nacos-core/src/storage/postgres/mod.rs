@@ -30,7 +30,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use sqlx::{
     Executor as _, Statement as _,
     postgres::{PgArguments, PgConnection, PgPool, PgPoolOptions},
@@ -148,7 +148,7 @@ pub struct PostgresDatabaseOperate {
     shared: Arc<Shared>,
     queue: mpsc::Sender<Order>,
     waiting_bytes: Arc<AtomicUsize>,
-    tasks: Vec<JoinHandle<()>>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl PostgresDatabaseOperate {
@@ -174,7 +174,7 @@ impl PostgresDatabaseOperate {
         }
         let (queue, orders) = mpsc::channel(shared.options.max_waiting.clamp(1, Semaphore::MAX_PERMITS));
         let tasks = vec![tokio::spawn(writer.run(orders)), tokio::spawn(listen::run(shared.clone()))];
-        Ok(Self { shared, queue, waiting_bytes: Arc::default(), tasks })
+        Ok(Self { shared, queue, waiting_bytes: Arc::default(), tasks: Mutex::new(tasks) })
     }
 
     /// Tells whether the database is there, and when that changes.
@@ -188,9 +188,9 @@ impl PostgresDatabaseOperate {
     }
 
     /// Finishes what waits and closes all connections. What comes later is [`StorageError::Unavailable`].
-    pub async fn close(mut self) {
+    pub async fn close(&self) {
         let _ = self.queue.send(Order::Stop).await;
-        let mut tasks = std::mem::take(&mut self.tasks).into_iter();
+        let mut tasks = std::mem::take(&mut *self.tasks.lock()).into_iter();
         if let Some(writer) = tasks.next() {
             let _ = writer.await;
         }
@@ -206,7 +206,12 @@ impl PostgresDatabaseOperate {
             error => Failure::Session(connect::text(&error)),
         })?;
         let outcome = answered(async {
-            let rows = bound(&mut conn, sql, &query.args).await?.fetch_all(&mut *conn).await?;
+            let (bound, columns) = bound(&mut conn, sql, &query.args).await?;
+            if columns == 0 {
+                let told = "the query is no reading statement".to_owned();
+                return Err(Failure::Statement(StorageError::Refused(told)));
+            }
+            let rows = bound.fetch_all(&mut *conn).await?;
             rows.iter().map(|row| values::read(row).map_err(Failure::Statement)).collect()
         })
         .await;
@@ -221,7 +226,7 @@ impl PostgresDatabaseOperate {
 impl Drop for PostgresDatabaseOperate {
     fn drop(&mut self) {
         // The writer ends with its queue, after what waits in it.
-        for task in self.tasks.iter().skip(1) {
+        for task in self.tasks.get_mut().iter().skip(1) {
             task.abort();
         }
     }
@@ -328,12 +333,13 @@ fn node() -> String {
     format!("{:016x}", RandomState::new().hash_one(std::process::id()))
 }
 
-/// A statement with its arguments, each as the server wants it. The server is asked what it wants once a connection.
+/// A statement with its arguments, each as the server wants it, and the number of columns that it answers. The server
+/// is asked what it wants once a connection.
 async fn bound<'q>(
     conn: &mut PgConnection,
     sql: &str,
     args: &[Value],
-) -> Result<SqlxQuery<'q, sqlx::Postgres, PgArguments>, Failure> {
+) -> Result<(SqlxQuery<'q, sqlx::Postgres, PgArguments>, usize), Failure> {
     let prepared = conn.prepare(sqlx::SqlSafeStr::into_sql_str(sqlx::AssertSqlSafe(sql.to_owned()))).await?;
     let types = prepared.parameters().and_then(|either| either.left()).unwrap_or_default();
     if types.len() != args.len() {
@@ -346,7 +352,7 @@ async fn bound<'q>(
         sqlx::Arguments::add(&mut bound, value)
             .map_err(|error| Failure::Statement(StorageError::Refused(error.to_string())))?;
     }
-    Ok(sqlx::query_with(sqlx::AssertSqlSafe(sql.to_owned()), bound))
+    Ok((sqlx::query_with(sqlx::AssertSqlSafe(sql.to_owned()), bound), prepared.columns().len()))
 }
 
 /// The outcome, unless the server keeps silent for too long.

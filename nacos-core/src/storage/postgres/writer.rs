@@ -315,7 +315,7 @@ async fn statements(conn: &mut PgConnection, batch: &Batch) -> Result<Vec<u64>, 
     for (index, statement) in batch.statements.iter().enumerate() {
         let sql = translated(statement.def.sql, &Numbered);
         let rows = answered(async {
-            let bound = bound(conn, &sql, &statement.args).await?;
+            let (bound, _) = bound(conn, &sql, &statement.args).await?;
             Ok(bound.execute(&mut *conn).await?.rows_affected())
         })
         .await?;

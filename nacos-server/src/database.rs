@@ -1,0 +1,158 @@
+//! Which database a server keeps its data in: the embedded one, an external one, or one of the composer's own.
+
+use std::{fmt, path::PathBuf, sync::Arc};
+
+use nacos_core::{
+    metrics::Metrics,
+    settings::{Settings, StorageSettings},
+    storage::{
+        DatabaseOperate, LocalDatabaseOperate, LocalOptions, PostgresDatabaseOperate, PostgresOptions, Reach,
+        postgres_servers,
+    },
+};
+use tokio::sync::watch;
+
+use crate::StartError;
+
+/// The database of a running server.
+pub(crate) enum Database {
+    /// SQLite in the data folder.
+    Embedded(Arc<LocalDatabaseOperate>),
+    /// Postgres, and where it is.
+    Postgres(Arc<PostgresDatabaseOperate>, String),
+    /// What a composed server was given.
+    Own(Arc<dyn DatabaseOperate>),
+}
+
+/// Whether the settings leave the data in the embedded database.
+pub(crate) fn is_embedded(storage: &StorageSettings) -> bool {
+    let platform = storage.platform.trim();
+    platform.is_empty() || platform.eq_ignore_ascii_case("derby")
+}
+
+impl Database {
+    /// Opens the one that the settings name; `path` is for the embedded one.
+    pub(crate) async fn open(settings: &Settings, path: PathBuf) -> Result<Self, StartError> {
+        let storage = &settings.storage;
+        if is_embedded(storage) {
+            let limits = storage.limits;
+            let options = LocalOptions {
+                max_waiting: limits.max_waiting_writes,
+                max_waiting_bytes: limits.max_waiting_bytes as usize,
+                readers: limits.readers,
+                max_waiting_reads: limits.max_waiting_reads,
+                ..LocalOptions::new(path)
+            };
+            let opened = tokio::task::spawn_blocking(move || LocalDatabaseOperate::open(options)).await;
+            let broken = |_| StartError::NotAvailable("opening the database broke; the log has more".to_owned());
+            return Ok(Self::Embedded(Arc::new(opened.map_err(broken)??)));
+        }
+        let options = postgres_options(settings)?;
+        let shown: Vec<String> = options.servers.iter().map(ToString::to_string).collect();
+        let database = PostgresDatabaseOperate::open(options).await?;
+        Ok(Self::Postgres(Arc::new(database), shown.join(", ")))
+    }
+
+    /// For those who read and write.
+    pub(crate) fn operate(&self) -> Arc<dyn DatabaseOperate> {
+        match self {
+            Self::Embedded(database) => database.clone(),
+            Self::Postgres(database, _) => database.clone(),
+            Self::Own(database) => database.clone(),
+        }
+    }
+
+    /// Tells when it is out of service for good, and why.
+    pub(crate) fn failed(&self) -> Option<watch::Receiver<Option<String>>> {
+        match self {
+            Self::Embedded(database) => Some(database.failed()),
+            Self::Postgres(..) | Self::Own(_) => None,
+        }
+    }
+
+    /// Shows how much waits for it and whether it is there, as `nacos_monitor{module="core"}`.
+    pub(crate) fn show(&self, metrics: &Metrics) {
+        let gauge = |name: &str| metrics.monitor("core", name);
+        match self {
+            Self::Embedded(database) => {
+                let (writes, reads) = (gauge("databaseWaitingWrites"), gauge("databaseWaitingReads"));
+                let database = Arc::downgrade(database);
+                metrics.before_render(move || {
+                    if let Some(database) = database.upgrade() {
+                        writes.set(database.waiting_writes() as i64);
+                        reads.set(database.waiting_reads() as i64);
+                    }
+                });
+            }
+            Self::Postgres(database, _) => {
+                let (writes, away) = (gauge("databaseWaitingWrites"), gauge("databaseAway"));
+                let database = Arc::downgrade(database);
+                metrics.before_render(move || {
+                    if let Some(database) = database.upgrade() {
+                        writes.set(database.waiting_writes() as i64);
+                        away.set(i64::from(*database.reach().borrow() != Reach::Ready));
+                    }
+                });
+            }
+            Self::Own(_) => {}
+        }
+    }
+
+    /// Finishes what waits and closes it.
+    pub(crate) async fn close(self) {
+        match self {
+            // Closing waits for the disk.
+            Self::Embedded(database) => drop(tokio::task::spawn_blocking(move || drop(database)).await),
+            Self::Postgres(database, _) => database.close().await,
+            Self::Own(_) => {}
+        }
+    }
+}
+
+impl fmt::Display for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Embedded(_) => f.write_str("embedded SQLite"),
+            Self::Postgres(_, at) => write!(f, "PostgreSQL at {at}"),
+            Self::Own(_) => f.write_str("a storage of its own"),
+        }
+    }
+}
+
+/// Nacos names the external database by `spring.sql.init.platform` and `db.*`.
+pub(crate) fn postgres_options(settings: &Settings) -> Result<PostgresOptions, StartError> {
+    let refuse = |text: String| Err(StartError::NotAvailable(text));
+    let from = |name: &str| settings.source(name).map(|source| format!(" ({source})")).unwrap_or_default();
+    let storage = &settings.storage;
+    let platform = storage.platform.trim();
+    if !["postgresql", "postgres"].iter().any(|known| platform.eq_ignore_ascii_case(known)) {
+        return refuse(format!(
+            "spring.sql.init.platform is {platform}{}, but of external databases this server knows postgresql alone; \
+             unset it to keep data in the embedded database",
+            from("spring.sql.init.platform")
+        ));
+    }
+    let mut servers = Vec::new();
+    for (at, database) in storage.databases.iter().enumerate() {
+        match postgres_servers(database.url.expose(), &database.user, database.password.expose()) {
+            Ok(named) => servers.extend(named),
+            Err(error) => {
+                let name = format!("db.url.{at}");
+                return refuse(format!("{name}{} cannot be used: {error}", from(&name)));
+            }
+        }
+    }
+    if servers.is_empty() {
+        return refuse(format!(
+            "spring.sql.init.platform is {platform}{}, but db.url.0 names no database",
+            from("spring.sql.init.platform")
+        ));
+    }
+    Ok(PostgresOptions {
+        max_connections: storage.pool.max_connections,
+        connect_timeout: storage.pool.connect_timeout,
+        max_waiting: storage.limits.max_waiting_writes,
+        max_waiting_bytes: storage.limits.max_waiting_bytes as usize,
+        ..PostgresOptions::new(servers)
+    })
+}
