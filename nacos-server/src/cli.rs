@@ -17,16 +17,16 @@ use nacos_server::DataDir;
 #[command(name = "nacos-server", version)]
 struct Cli {
     /// The HTTP port [default: 8848].
-    #[arg(long)]
+    #[arg(long, global = true)]
     port: Option<String>,
     /// The data folder [default: $NACOS_HOME, else ./data].
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", global = true)]
     data_dir: Option<String>,
     /// The properties file [default: conf/application.properties below the data folder, if it is there].
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
     /// Sets any option by its Nacos name; may be repeated. Wins over environment and file.
-    #[arg(long = "set", value_name = "NAME=VALUE")]
+    #[arg(long = "set", value_name = "NAME=VALUE", global = true)]
     set: Vec<String>,
     /// Listens beyond this machine though anyone may then read and write.
     #[arg(long)]
@@ -34,12 +34,37 @@ struct Cli {
     /// Prints every option with its value and where that comes from, and ends.
     #[arg(long)]
     print_settings: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Moves all data between the embedded database of the data folder and the Postgres that db.url names.
+    ///
+    /// No server may run on either. It can be interrupted and run again; at the end both are compared, row by row.
+    Migrate {
+        /// Where to.
+        #[arg(long, value_enum)]
+        to: Target,
+    },
+}
+
+/// Where data is moved to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Target {
+    /// From the embedded database to Postgres.
+    Postgres,
+    /// From Postgres to the embedded database.
+    Embedded,
 }
 
 /// What the command line asks for.
 pub(crate) enum Asked {
     /// Run with these settings.
     Run(Box<Loaded>),
+    /// Move all data.
+    Migrate(Box<Loaded>, Target),
     /// Print this.
     Print(String),
 }
@@ -71,7 +96,10 @@ pub(crate) fn read() -> anyhow::Result<Asked> {
     if cli.print_settings {
         return Ok(Asked::Print(loaded.settings.print()));
     }
-    Ok(Asked::Run(Box::new(loaded)))
+    Ok(match cli.command {
+        None => Asked::Run(Box::new(loaded)),
+        Some(Command::Migrate { to }) => Asked::Migrate(Box::new(loaded), to),
+    })
 }
 
 fn read_file(path: &Path) -> anyhow::Result<Option<SettingsFile>> {
@@ -80,6 +108,19 @@ fn read_file(path: &Path) -> anyhow::Result<Option<SettingsFile>> {
         // A data folder that is a file is the server's to complain of.
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
         Err(error) => Err(anyhow::anyhow!("read {}: {error}", path.display())),
+    }
+}
+
+/// Shows work of several steps, each as [`progress`] does.
+pub(crate) fn steps() -> impl FnMut(&'static str, u64, u64) + Send {
+    let mut at: Option<(&str, Box<dyn FnMut(u64, u64) + Send>)> = None;
+    move |what, done, total| {
+        if at.as_ref().is_none_or(|(step, _)| *step != what) {
+            at = Some((what, Box::new(progress(what))));
+        }
+        if let Some((_, show)) = &mut at {
+            show(done, total);
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use nacos_core::{
 };
 use tokio::sync::watch;
 
-use crate::StartError;
+use crate::{DataDir, StartError};
 
 /// The database of a running server.
 pub(crate) enum Database {
@@ -33,19 +33,16 @@ pub(crate) fn is_embedded(storage: &StorageSettings) -> bool {
 impl Database {
     /// Opens the one that the settings name; `path` is for the embedded one.
     pub(crate) async fn open(settings: &Settings, path: PathBuf) -> Result<Self, StartError> {
-        let storage = &settings.storage;
-        if is_embedded(storage) {
-            let limits = storage.limits;
-            let options = LocalOptions {
-                max_waiting: limits.max_waiting_writes,
-                max_waiting_bytes: limits.max_waiting_bytes as usize,
-                readers: limits.readers,
-                max_waiting_reads: limits.max_waiting_reads,
-                ..LocalOptions::new(path)
-            };
-            let opened = tokio::task::spawn_blocking(move || LocalDatabaseOperate::open(options)).await;
-            let broken = |_| StartError::NotAvailable("opening the database broke; the log has more".to_owned());
-            return Ok(Self::Embedded(Arc::new(opened.map_err(broken)??)));
+        if is_embedded(&settings.storage) {
+            return Ok(Self::Embedded(local(settings, path).await?));
+        }
+        let platform = settings.storage.platform.trim();
+        if !["postgresql", "postgres"].iter().any(|known| platform.eq_ignore_ascii_case(known)) {
+            return Err(StartError::NotAvailable(format!(
+                "spring.sql.init.platform is {platform}{}, but of external databases this server knows postgresql \
+                 alone; unset it to keep data in the embedded database",
+                from(settings, "spring.sql.init.platform")
+            )));
         }
         let options = postgres_options(settings)?;
         let shown: Vec<String> = options.servers.iter().map(ToString::to_string).collect();
@@ -119,34 +116,63 @@ impl fmt::Display for Database {
     }
 }
 
-/// Nacos names the external database by `spring.sql.init.platform` and `db.*`.
-pub(crate) fn postgres_options(settings: &Settings) -> Result<PostgresOptions, StartError> {
-    let refuse = |text: String| Err(StartError::NotAvailable(text));
-    let from = |name: &str| settings.source(name).map(|source| format!(" ({source})")).unwrap_or_default();
-    let storage = &settings.storage;
-    let platform = storage.platform.trim();
-    if !["postgresql", "postgres"].iter().any(|known| platform.eq_ignore_ascii_case(known)) {
-        return refuse(format!(
-            "spring.sql.init.platform is {platform}{}, but of external databases this server knows postgresql alone; \
-             unset it to keep data in the embedded database",
-            from("spring.sql.init.platform")
-        ));
+/// Opens the embedded database of the data folder, for a program that moves its data. It is locked meanwhile.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn open_embedded(settings: &Settings) -> Result<Arc<LocalDatabaseOperate>, StartError> {
+    let data = DataDir::open(&settings.server.home)?;
+    local(settings, data.database()).await
+}
+
+/// Opens the Postgres that the settings name, whatever the platform is, for a program that moves its data.
+///
+/// # Errors
+/// [`StartError`], also if it is away.
+pub async fn open_postgres(settings: &Settings) -> Result<Arc<PostgresDatabaseOperate>, StartError> {
+    let database = PostgresDatabaseOperate::open(postgres_options(settings)?).await?;
+    let reach = database.reach().borrow().clone();
+    match reach {
+        Reach::Away(why) => Err(StartError::NotAvailable(format!("the database that db.url names is away: {why}"))),
+        _ => Ok(Arc::new(database)),
     }
+}
+
+async fn local(settings: &Settings, path: PathBuf) -> Result<Arc<LocalDatabaseOperate>, StartError> {
+    let limits = settings.storage.limits;
+    let options = LocalOptions {
+        max_waiting: limits.max_waiting_writes,
+        max_waiting_bytes: limits.max_waiting_bytes as usize,
+        readers: limits.readers,
+        max_waiting_reads: limits.max_waiting_reads,
+        ..LocalOptions::new(path)
+    };
+    let opened = tokio::task::spawn_blocking(move || LocalDatabaseOperate::open(options)).await;
+    let broken = |_| StartError::NotAvailable("opening the database broke; the log has more".to_owned());
+    Ok(Arc::new(opened.map_err(broken)??))
+}
+
+/// Where an option was set, in brackets.
+fn from(settings: &Settings, name: &str) -> String {
+    settings.source(name).map(|source| format!(" ({source})")).unwrap_or_default()
+}
+
+/// Nacos names the external database by `db.*`.
+fn postgres_options(settings: &Settings) -> Result<PostgresOptions, StartError> {
+    let refuse = |text: String| Err(StartError::NotAvailable(text));
+    let storage = &settings.storage;
     let mut servers = Vec::new();
     for (at, database) in storage.databases.iter().enumerate() {
         match postgres_servers(database.url.expose(), &database.user, database.password.expose()) {
             Ok(named) => servers.extend(named),
             Err(error) => {
                 let name = format!("db.url.{at}");
-                return refuse(format!("{name}{} cannot be used: {error}", from(&name)));
+                return refuse(format!("{name}{} cannot be used: {error}", from(settings, &name)));
             }
         }
     }
     if servers.is_empty() {
-        return refuse(format!(
-            "spring.sql.init.platform is {platform}{}, but db.url.0 names no database",
-            from("spring.sql.init.platform")
-        ));
+        return refuse("the database is to be PostgreSQL, but db.url.0 names no database".to_owned());
     }
     Ok(PostgresOptions {
         max_connections: storage.pool.max_connections,

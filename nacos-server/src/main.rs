@@ -2,15 +2,16 @@
 
 mod cli;
 
-use std::{io::Write as _, process::ExitCode};
+use std::{fmt::Write as _, io::Write as _, process::ExitCode};
 
 use anyhow::Context;
-use nacos_core::{error::Report, settings::Loaded};
+use nacos_core::{error::Report, settings::Loaded, storage::DatabaseOperate};
 use nacos_server::{LogControl, NacosServer, banner, init_logging};
 
 fn main() -> ExitCode {
-    let loaded = match cli::read() {
-        Ok(cli::Asked::Run(loaded)) => *loaded,
+    let outcome = match cli::read() {
+        Ok(cli::Asked::Run(loaded)) => run(*loaded),
+        Ok(cli::Asked::Migrate(loaded, to)) => migrate(*loaded, to),
         Ok(cli::Asked::Print(text)) => {
             print(&text);
             return ExitCode::SUCCESS;
@@ -20,7 +21,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match run(loaded) {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             report(&format!("nacos-server: {}", Report(error.as_ref())));
@@ -74,6 +75,32 @@ fn run(loaded: Loaded) -> anyhow::Result<()> {
     // A read that is still at work must not keep the process.
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     ended
+}
+
+/// Moves all data, and shows what was moved.
+fn migrate(loaded: Loaded, to: cli::Target) -> anyhow::Result<()> {
+    let settings = loaded.settings;
+    let (_, _log) = init_logging(settings.logs.level).unzip();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
+    let moved = runtime.block_on(async {
+        let embedded = nacos_server::open_embedded(&settings).await?;
+        let postgres = nacos_server::open_postgres(&settings).await?;
+        let (source, target): (&dyn DatabaseOperate, &dyn DatabaseOperate) = match to {
+            cli::Target::Postgres => (&*embedded, &*postgres),
+            cli::Target::Embedded => (&*postgres, &*embedded),
+        };
+        let moved = nacos_server::migrate::migrate(source, target, cli::steps()).await;
+        postgres.close().await;
+        embedded.close().await?;
+        anyhow::Ok(moved?)
+    })?;
+    let mut table =
+        String::from("table                       rows   written  MD5 of all rows, the same on both sides\n");
+    for one in moved {
+        let _ = writeln!(table, "{:<22} {:>9} {:>9}  {}", one.table, one.rows, one.written, one.md5);
+    }
+    print(&table);
+    Ok(())
 }
 
 /// SIGINT and SIGTERM.

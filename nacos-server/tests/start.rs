@@ -214,8 +214,14 @@ async fn what_this_version_cannot_do_is_refused() {
     let launch = || Launch::new(folder.path());
     refused(launch().set("nacos.core.auth.enabled", "true"), 1, &["nacos.core.auth.enabled", "let everybody"]).await;
     refused(launch().env("NACOS_AUTH_ENABLE", "true"), 1, &["nacos.core.auth.enabled"]).await;
-    refused(launch().set("spring.sql.init.platform", "postgresql"), 1, &["spring.sql.init.platform is postgresql"])
+    refused(launch().set("spring.sql.init.platform", "mysql"), 1, &["platform is mysql (--set)", "postgresql alone"])
         .await;
+    let external = || launch().set("spring.sql.init.platform", "postgresql");
+    refused(external(), 1, &["db.url.0 names no database"]).await;
+    let url = "jdbc:mysql://127.0.0.1/n?password=canary";
+    let (_, _, err) = external().set("db.url.0", url).end().await;
+    assert!(err.contains("db.url.0 (--set) cannot be used: it is no URL of PostgreSQL"), "{err}");
+    assert!(!err.contains("canary"), "{err}");
     refused(launch().set("nacos.member.list", "127.0.0.1:1"), 1, &["nacos.member.list", "nacos.standalone=true"]).await;
     refused(launch().env("MODE", "cluster"), 1, &["nacos.standalone asks for a cluster (environment variable MODE)"])
         .await;

@@ -8,6 +8,7 @@
 pub mod config;
 pub mod http;
 pub mod panics;
+pub mod postgres;
 pub mod process;
 pub mod server;
 
