@@ -105,18 +105,23 @@ impl From<sqlx::Error> for Failure {
                 _ => Failure::Session(told),
             };
         };
-        match code.as_bytes() {
-            b"23505" => Failure::Statement(StorageError::Conflict),
-            b"53100" | b"53200" => Failure::Statement(StorageError::Full),
-            b"40001" | b"40P01" => Failure::Collision(told),
-            // Given up after its time, or waited too long for a lock.
-            b"57014" | b"55P03" => Failure::Statement(StorageError::Unavailable(told)),
-            b"XX001" | b"XX002" => Failure::Statement(StorageError::Corrupt(told)),
-            // It became a standby; the connection is to the wrong server now.
-            b"25006" => Failure::Session(told),
-            // Connection lost, too many connections, shutting down, starting up.
-            [b'0', b'8', ..] | [b'5', b'3', ..] | [b'5', b'7', ..] | [b'5', b'8', ..] => Failure::Session(told),
-            _ => Failure::Statement(StorageError::Refused(format!("{told} ({code})"))),
-        }
+        meaning_of(&code, told)
+    }
+}
+
+/// What an error that the database raised means, by its SQLSTATE.
+pub(super) fn meaning_of(code: &str, told: String) -> Failure {
+    match code.as_bytes() {
+        b"23505" => Failure::Statement(StorageError::Conflict),
+        b"53100" | b"53200" => Failure::Statement(StorageError::Full),
+        b"40001" | b"40P01" => Failure::Collision(told),
+        // Given up after its time, or waited too long for a lock.
+        b"57014" | b"55P03" => Failure::Statement(StorageError::Unavailable(told)),
+        b"XX001" | b"XX002" => Failure::Statement(StorageError::Corrupt(told)),
+        // It became a standby; the connection is to the wrong server now.
+        b"25006" => Failure::Session(told),
+        // Connection lost, too many connections, shutting down, starting up.
+        [b'0', b'8', ..] | [b'5', b'3', ..] | [b'5', b'7', ..] | [b'5', b'8', ..] => Failure::Session(told),
+        _ => Failure::Statement(StorageError::Refused(format!("{told} ({code})"))),
     }
 }

@@ -15,18 +15,18 @@ use super::{
     Reach, Shared, connect,
 };
 
-/// The channel of all servers on one database.
-pub(super) const CHANNEL: &str = "nacos_changes";
+/// The channel of all servers on one schema, as an expression: channels are the database's, which may hold several.
+pub(super) const CHANNEL: &str = "'nacos_changes_' || to_hex(hashtextextended(current_schema()::text, 0))";
 /// Postgres takes payloads under 8,000 bytes.
 const PAYLOAD_MAX: usize = 7_900;
 /// A connection that heard nothing for so long is asked whether it is there.
 const QUIET: Duration = Duration::from_secs(5);
 const REST: Duration = Duration::from_millis(500);
 
-/// What to send; what is too long for it is left to the periodic check.
+/// What to send; what is too long for it, or has a character that Postgres has not, is left to the periodic check.
 pub(super) fn payloads<'a>(node: &str, position: u64, changed: impl Iterator<Item = &'a String>) -> Vec<String> {
     let mut payloads: Vec<String> = changed.map(|what| format!("{node} {position} {what}")).collect();
-    payloads.retain(|payload| payload.len() <= PAYLOAD_MAX);
+    payloads.retain(|payload| payload.len() <= PAYLOAD_MAX && !payload.contains('\0'));
     payloads.sort_unstable();
     payloads.dedup();
     payloads
@@ -48,6 +48,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
         if let Err(error) = listen(&shared).await {
             tracing::warn!(error = connect::text(&error), "not told of other servers' changes");
         }
+        shared.doubt.notify_one();
         tokio::time::sleep(REST).await;
     }
 }
@@ -59,12 +60,21 @@ async fn listen(shared: &Shared) -> Result<(), sqlx::Error> {
         .max_connections(1)
         .acquire_timeout(shared.options.connect_timeout)
         .connect_lazy_with(shared.options.servers[at].options.clone());
-    let mut listener = PgListener::connect_with(&pool).await?;
-    listener.eager_reconnect(false);
-    listener.listen(CHANNEL).await?;
+    let listening = async {
+        let mut listener = PgListener::connect_with(&pool).await?;
+        listener.eager_reconnect(false);
+        let channel = sqlx::AssertSqlSafe(format!("SELECT {CHANNEL}"));
+        let channel: String = sqlx::query_scalar(channel).fetch_one(&mut listener).await?;
+        listener.listen(&channel).await?;
+        Ok::<_, sqlx::Error>(listener)
+    };
+    let mut listener = tokio::time::timeout(shared.options.connect_timeout + QUIET, listening)
+        .await
+        .unwrap_or(Err(sqlx::Error::PoolTimedOut))?;
     // What was changed before nobody has told us of.
     let _ = shared.changes.send(Change::Missed);
-    loop {
+    // Another server that is written to now tells its changes itself.
+    while shared.at.load(std::sync::atomic::Ordering::Acquire) == at {
         let notification = match tokio::time::timeout(QUIET, listener.try_recv()).await {
             Ok(received) => received?,
             Err(_) => {
@@ -89,6 +99,7 @@ async fn listen(shared: &Shared) -> Result<(), sqlx::Error> {
             let _ = shared.changes.send(Change::Told(what.into()));
         }
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -97,7 +108,8 @@ mod tests {
 
     #[test]
     fn payloads_are_read_as_they_were_written() {
-        let changed = ["config a b".to_owned(), "x".repeat(9000), "config a b".to_owned(), String::new()];
+        let changed =
+            ["config a b".to_owned(), "x".repeat(9000), "config a b".to_owned(), String::new(), "\0".to_owned()];
         let payloads = payloads("n1", 7, changed.iter());
         assert_eq!(payloads.len(), 2);
         assert_eq!(read(&payloads[0]), Some(("n1", Position(7), "")));

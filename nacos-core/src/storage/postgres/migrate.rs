@@ -4,7 +4,7 @@
 
 use sqlx::{Executor as _, Row as _, postgres::PgConnection};
 
-use super::{super::schema, PostgresError, connect, known_schema, take_over};
+use super::{super::schema, PostgresError, answered, connect, known_schema, take_over};
 
 /// The lock for changes of the schema. (The letters "nacot".)
 const SCHEMA_LOCK: i64 = 0x6e_6163_6f74;
@@ -24,7 +24,13 @@ pub(super) enum Error {
 
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
-        match connect::Failure::from(error) {
+        connect::Failure::from(error).into()
+    }
+}
+
+impl From<connect::Failure> for Error {
+    fn from(failure: connect::Failure) -> Self {
+        match failure {
             connect::Failure::Statement(error) => Error::Refused(PostgresError::Migration(error.to_string())),
             connect::Failure::Collision(why) | connect::Failure::Session(why) => Error::Failed(why),
         }
@@ -35,7 +41,7 @@ impl From<sqlx::Error> for Error {
 pub(super) async fn run(conn: &mut PgConnection) -> Result<(), Error> {
     let known = known_schema();
     // Most starts find all done, and need no lock.
-    if found(conn).await? == Some(known) {
+    if answered(async { Ok(found(conn).await?) }).await? == Some(known) {
         return Ok(());
     }
     // Waiting for another server's step takes what it takes.

@@ -14,6 +14,7 @@
 
 mod connect;
 mod dialect;
+mod function;
 mod listen;
 mod migrate;
 mod take_over;
@@ -38,7 +39,7 @@ use sqlx::{
 };
 use tokio::{
     sync::{
-        Semaphore, broadcast,
+        Notify, Semaphore, broadcast,
         mpsc::{self, error::TrySendError},
         oneshot, watch,
     },
@@ -136,6 +137,8 @@ struct Shared {
     /// The last position that is known to be committed.
     known: Arc<AtomicU64>,
     reach: watch::Sender<Reach>,
+    /// A connection other than the writer's broke: the writer looks whether its own still answers.
+    doubt: Notify,
     /// Connections for reading, to the server in use.
     pool: RwLock<PgPool>,
     /// Which server that is.
@@ -164,6 +167,7 @@ impl PostgresDatabaseOperate {
             node: node(),
             known,
             reach: watch::Sender::new(Reach::Away("not connected yet".to_owned())),
+            doubt: Notify::new(),
             at: AtomicUsize::new(0),
             changes: broadcast::Sender::new(CHANGES_MAX),
             options,
@@ -202,7 +206,10 @@ impl PostgresDatabaseOperate {
     async fn read_once(&self, query: &Query, sql: &str) -> Result<Vec<Vec<Value>>, Failure> {
         let pool = self.shared.pool.read().clone();
         let mut conn = pool.acquire().await.map_err(|error| match error {
-            sqlx::Error::PoolTimedOut => Failure::Statement(StorageError::Busy),
+            sqlx::Error::PoolTimedOut => {
+                self.shared.doubt.notify_one();
+                Failure::Statement(StorageError::Busy)
+            }
             error => Failure::Session(connect::text(&error)),
         })?;
         let outcome = answered(async {
@@ -211,7 +218,7 @@ impl PostgresDatabaseOperate {
                 let told = "the query is no reading statement".to_owned();
                 return Err(Failure::Statement(StorageError::Refused(told)));
             }
-            let rows = bound.fetch_all(&mut *conn).await?;
+            let rows = bound.fetch_all(&mut *conn).await.map_err(of_reading)?;
             rows.iter().map(|row| values::read(row).map_err(Failure::Statement)).collect()
         })
         .await;
@@ -251,21 +258,32 @@ impl DatabaseOperate for PostgresDatabaseOperate {
     }
 
     async fn query(&self, query: Query) -> Result<Rows, StorageError> {
-        self.shared.is_ready()?;
+        let mut reach = self.shared.reach.subscribe();
         let sql = translated(&query.sql, &Numbered);
         // What is known to be committed now, the snapshot of a statement that begins later holds.
         let position = Position(self.shared.known.load(Ordering::Acquire));
         let mut tries = 0;
         loop {
             tries += 1;
-            match self.read_once(&query, &sql).await {
+            // Who waits for an answer of a database that is away by now would wait for long.
+            let outcome = tokio::select! {
+                biased;
+                away = reach.wait_for(|reach| *reach != Reach::Ready) => match away.as_deref() {
+                    Ok(Reach::Away(why)) => return Err(StorageError::Unavailable(why.clone())),
+                    _ => return Err(StorageError::Unavailable("it is closed".into())),
+                },
+                outcome = self.read_once(&query, &sql) => outcome,
+            };
+            if let Err(Failure::Session(_)) = &outcome {
+                self.shared.doubt.notify_one();
+            }
+            match outcome {
                 Ok(rows) => return Ok(Rows { rows, position }),
                 Err(Failure::Statement(error)) => return Err(error),
                 // A read can be tried again whatever happened; idle connections break all at once.
                 Err(Failure::Collision(_) | Failure::Session(_)) if tries <= self.shared.options.max_connections => {}
                 Err(Failure::Collision(told) | Failure::Session(told)) => return Err(StorageError::Unavailable(told)),
             }
-            self.shared.is_ready()?;
         }
     }
 
@@ -353,6 +371,14 @@ async fn bound<'q>(
             .map_err(|error| Failure::Statement(StorageError::Refused(error.to_string())))?;
     }
     Ok((sqlx::query_with(sqlx::AssertSqlSafe(sql.to_owned()), bound), prepared.columns().len()))
+}
+
+/// What an error of a reading statement means. Its session is set to write nothing, whatever the server would.
+fn of_reading(error: sqlx::Error) -> Failure {
+    match connect::code(&error).as_deref() {
+        Some("25006") => Failure::Statement(StorageError::Refused(connect::text(&error))),
+        _ => error.into(),
+    }
 }
 
 /// The outcome, unless the server keeps silent for too long.

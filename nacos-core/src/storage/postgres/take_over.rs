@@ -155,10 +155,13 @@ const CAPACITY_KEYS: [(&str, &str); 2] = [("group_capacity", "group_id"), ("tena
 const NEEDED: [&str; 2] = ["config_info", "his_config_info"];
 
 /// What must be unique, so that an upsert finds its row.
-const KEYS: [(&str, &str); 3] = [
+const KEYS: [(&str, &str); 6] = [
     ("config_info", "data_id, group_id, tenant_id"),
     ("config_info_beta", "data_id, group_id, tenant_id"),
     ("config_info_tag", "data_id, group_id, tenant_id, tag_id"),
+    ("config_tags_relation", "id, tag_name, tag_type"),
+    ("tenant_info", "kp, tenant_id"),
+    ("users", "username"),
 ];
 
 struct Found {
@@ -247,7 +250,7 @@ async fn doubles(
 ) -> Result<Vec<String>, sqlx::Error> {
     let mut doubles = Vec::new();
     for (table, key) in KEYS.iter().filter(|(table, _)| found.contains_key(*table)) {
-        let parts: Vec<String> = key.split(", ").map(|part| format!("COALESCE({part}, '')")).collect();
+        let parts: Vec<String> = key.split(", ").map(|part| format!("COALESCE({part}::text, '')")).collect();
         let sql = format!(
             "SELECT concat_ws(' / ', {0}) FROM {table} GROUP BY {0} HAVING count(*) > 1 ORDER BY 1 LIMIT 20",
             parts.join(", ")
@@ -273,6 +276,9 @@ fn changes(found: &HashMap<String, HashMap<String, Found>>) -> Vec<String> {
             }
             Integer if column.kind != "bigint" => alter.push(format!("ALTER {name} TYPE bigint")),
             _ => {}
+        }
+        if kind == Integer && name != "id" && CAPACITY_KEYS.iter().any(|(capacity, _)| *capacity == table) {
+            alter.push(format!("ALTER {name} SET DEFAULT 0"));
         }
         if kind == Filled {
             if column.nullable {

@@ -35,6 +35,20 @@ fn oid(info: &PgTypeInfo) -> u32 {
     info.oid().map_or(0, |oid| oid.0)
 }
 
+/// The type of a parameter as a cast names it; `None` for one that no [`Value`] has.
+pub(super) fn cast(info: &PgTypeInfo) -> Option<&'static str> {
+    Some(match oid(info) {
+        INT8 => "bigint",
+        INT4 => "integer",
+        INT2 => "smallint",
+        BOOL => "boolean",
+        TEXT | VARCHAR | BPCHAR | NAME | UNKNOWN => "text",
+        TIMESTAMP => "timestamp",
+        TIMESTAMPTZ => "timestamptz",
+        _ => return None,
+    })
+}
+
 /// A value for a parameter of a known type.
 pub(super) struct Bound<'a> {
     value: &'a Value,

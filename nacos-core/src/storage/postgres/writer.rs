@@ -13,14 +13,16 @@ use super::{
         Batch, Committed, Position, StorageError,
         group::{GROUP_BATCHES, GROUP_BYTES, Held},
     },
-    PostgresError, Shared, answered, bound,
-    connect::{ConnectError, Failure},
+    PostgresError, Reach, Shared, answered, bound,
+    connect::{self, ANSWER_TIMEOUT, ConnectError, Failure},
     dialect::{Numbered, translated},
+    function::{Functions, Kind},
     listen, migrate,
 };
 
-/// The lock under which all servers write, one transaction after another. (The letters "nacos".)
-const WRITE_LOCK: i64 = 0x6e_6163_6f73;
+/// The lock under which all servers write, one transaction after another: of the schema, since a database may hold
+/// several. (The number is the letters "nacos".)
+const WRITE_LOCK: &str = "pg_advisory_xact_lock(hashtextextended(current_schema()::text, 474080309107))";
 /// Positions that one number of the sequence stands for: more than a group has batches.
 const POSITIONS: u64 = 4096;
 /// How often one transaction is tried that collides or loses its connection before it was to be committed.
@@ -78,7 +80,7 @@ enum Ended {
 
 pub(super) struct Writer {
     shared: Arc<Shared>,
-    conn: Option<PgConnection>,
+    conn: Option<(PgConnection, Functions)>,
 }
 
 impl Writer {
@@ -107,7 +109,7 @@ impl Writer {
         match ready.await {
             Ok(position) => {
                 self.shared.reached(position);
-                self.conn = Some(conn);
+                self.conn = Some((conn, Functions::default()));
                 self.shared.found(at);
                 Ok(())
             }
@@ -122,13 +124,32 @@ impl Writer {
         }
     }
 
+    /// Asks whether the connection is there, and connects anew if it is not.
+    async fn check(&mut self) {
+        let Some((conn, _)) = &mut self.conn else { return };
+        let asked = conn.execute(sqlx::raw_sql("SELECT 1"));
+        let told = match tokio::time::timeout(self.shared.options.connect_timeout, asked).await {
+            Ok(Ok(_)) => return,
+            Ok(Err(error)) => connect::text(&error),
+            Err(_) => "no answer".to_owned(),
+        };
+        tracing::warn!(why = told, "the connection to the database broke");
+        let _ = self.connect().await;
+    }
+
     /// Serves the queue until it is closed and empty.
     pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Order>) {
         let mut rest = REST;
         let mut group = Vec::new();
         loop {
             let order = if self.conn.is_some() {
-                queue.recv().await
+                tokio::select! {
+                    order = queue.recv() => order,
+                    () = self.shared.doubt.notified() => {
+                        self.check().await;
+                        continue;
+                    }
+                }
             } else {
                 tokio::select! {
                     order = queue.recv() => order,
@@ -153,7 +174,7 @@ impl Writer {
             }
             self.serve(std::mem::take(&mut group)).await;
         }
-        if let Some(conn) = self.conn {
+        if let Some((conn, _)) = self.conn {
             let _ = sqlx::Connection::close(conn).await;
         }
     }
@@ -164,11 +185,14 @@ impl Writer {
         }
         let mut told = String::new();
         for _ in 0..TRIES {
-            let Some(conn) = &mut self.conn else {
+            let Some((conn, functions)) = &mut self.conn else {
                 // Those who waited when it broke; whoever comes later is told before he waits.
+                if let Reach::Away(why) = &*self.shared.reach.borrow() {
+                    told.clone_from(why);
+                }
                 break;
             };
-            match transact(conn, &group, &self.shared).await {
+            match transact(conn, functions, &group, &self.shared).await {
                 Ended::Committed(outcomes, first) => return self.answer(group, outcomes, first),
                 Ended::NotBegun(error) => return group.into_iter().for_each(|job| job.answer(Err(error.clone()))),
                 Ended::Unknown(outcomes, why) => {
@@ -213,9 +237,8 @@ impl Writer {
 
 /// The last position that is committed: under the lock nobody is between drawing one and committing.
 async fn committed(conn: &mut PgConnection) -> Result<Position, Failure> {
-    let sql =
-        format!("BEGIN; SELECT pg_advisory_xact_lock({WRITE_LOCK}); SELECT last_value FROM nacos_position; COMMIT");
-    let number = number(conn, sql).await?;
+    let sql = format!("BEGIN; SELECT {WRITE_LOCK}; SELECT last_value FROM nacos_position; COMMIT");
+    let number = answered(number(conn, sql)).await?;
     Ok(Position(number.saturating_mul(POSITIONS) + POSITIONS - 1))
 }
 
@@ -232,11 +255,21 @@ async fn control(conn: &mut PgConnection, sql: &'static str) -> Result<(), Failu
 }
 
 /// Runs the group in one transaction.
-async fn transact(conn: &mut PgConnection, group: &[Job], shared: &Shared) -> Ended {
+async fn transact(conn: &mut PgConnection, functions: &mut Functions, group: &[Job], shared: &Shared) -> Ended {
+    let kinds: Vec<Option<Kind>> = group.iter().map(|job| Kind::of(&job.batch)).collect();
+    for (job, kind) in group.iter().zip(&kinds) {
+        let Some(kind) = kind else { continue };
+        match answered(functions.prepare(conn, kind, &job.batch)).await {
+            Ok(()) => {}
+            Err(Failure::Collision(why)) => return Ended::Collided(why),
+            Err(Failure::Session(why)) => return Ended::Lost(why),
+            Err(Failure::Statement(error)) => return Ended::NotBegun(error),
+        }
+    }
     let least = shared.known.load(std::sync::atomic::Ordering::Acquire) / POSITIONS + 1;
     // A server that takes the place of another may lag behind it; positions never go back.
     let sql = format!(
-        "BEGIN; SELECT pg_advisory_xact_lock({WRITE_LOCK}); SELECT CASE WHEN n < {least} THEN \
+        "BEGIN; SELECT {WRITE_LOCK}; SELECT CASE WHEN n < {least} THEN \
          setval('nacos_position', {least}) ELSE n END FROM nextval('nacos_position') AS n"
     );
     let number = match answered(number(conn, sql)).await {
@@ -246,7 +279,17 @@ async fn transact(conn: &mut PgConnection, group: &[Job], shared: &Shared) -> En
         Err(Failure::Statement(error)) => return rolled_back(conn, Ended::NotBegun(error)).await,
     };
     let mut outcomes = Vec::with_capacity(group.len());
-    for job in group {
+    while let Some(job) = group.get(outcomes.len()) {
+        match run(conn, functions, &group[outcomes.len()..], &kinds[outcomes.len()..]).await {
+            Some(Ok(done)) => {
+                outcomes.extend(done);
+                continue;
+            }
+            Some(Err(Failure::Collision(why))) => return rolled_back(conn, Ended::Collided(why)).await,
+            Some(Err(Failure::Session(why))) => return Ended::Lost(why),
+            Some(Err(Failure::Statement(error))) => return rolled_back(conn, Ended::NotBegun(error)).await,
+            None => {}
+        }
         match apply(conn, &job.batch, group.len() > 1).await {
             Ok(touched) => outcomes.push(Ok(touched)),
             Err(Failure::Statement(error)) => outcomes.push(Err(error)),
@@ -262,8 +305,8 @@ async fn transact(conn: &mut PgConnection, group: &[Job], shared: &Shared) -> En
     let changed = changed.flat_map(|(job, _)| &job.batch.changed);
     let payloads = listen::payloads(&shared.node, first + outcomes.len() as u64, changed);
     if !payloads.is_empty() {
-        let told = sqlx::query("SELECT pg_notify($1, payload) FROM unnest($2::text[]) AS payload");
-        let told = told.bind(listen::CHANNEL).bind(payloads);
+        let sql = format!("SELECT pg_notify({}, payload) FROM unnest($1::text[]) AS payload", listen::CHANNEL);
+        let told = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(payloads);
         match answered(async { Ok(conn.execute(told).await.map(drop)?) }).await {
             Ok(()) => {}
             Err(Failure::Session(why)) => return Ended::Lost(why),
@@ -279,6 +322,21 @@ async fn transact(conn: &mut PgConnection, group: &[Job], shared: &Shared) -> En
     }
 }
 
+/// Runs as many batches as come one after another and are of one kind, in one trip. `None` if the first must be run
+/// statement by statement.
+async fn run(
+    conn: &mut PgConnection,
+    functions: &Functions,
+    group: &[Job],
+    kinds: &[Option<Kind>],
+) -> Option<Result<Vec<Result<Vec<u64>, StorageError>>, Failure>> {
+    let kind = kinds.first()?.as_ref()?;
+    let alike = kinds.iter().take_while(|other| other.as_ref() == Some(kind)).count();
+    let batches: Vec<&Batch> = group[..alike].iter().map(|job| &job.batch).collect();
+    let silent = |_| Some(Err(Failure::Session("no answer from the database".to_owned())));
+    tokio::time::timeout(ANSWER_TIMEOUT, functions.run(conn, kind, &batches)).await.unwrap_or_else(silent)
+}
+
 /// Ends the transaction without a trace.
 async fn rolled_back(conn: &mut PgConnection, ended: Ended) -> Ended {
     match (control(conn, "ROLLBACK").await, ended) {
@@ -292,18 +350,23 @@ async fn rolled_back(conn: &mut PgConnection, ended: Ended) -> Ended {
 
 /// Runs a batch; among others in a savepoint, so that it can fail alone.
 async fn apply(conn: &mut PgConnection, batch: &Batch, among_others: bool) -> Result<Vec<u64>, Failure> {
+    // One that fails leaves the transaction in nobody knows what state: all of it must be done again.
+    let again = |failure| match failure {
+        Failure::Statement(error) => Failure::Collision(error.to_string()),
+        failure => failure,
+    };
     if among_others {
-        control(conn, "SAVEPOINT batch").await?;
+        control(conn, "SAVEPOINT batch").await.map_err(again)?;
     }
     match statements(conn, batch).await {
         Ok(touched) => {
             if among_others {
-                control(conn, "RELEASE batch").await?;
+                control(conn, "RELEASE batch").await.map_err(again)?;
             }
             Ok(touched)
         }
         Err(Failure::Statement(error)) if among_others => {
-            control(conn, "ROLLBACK TO batch; RELEASE batch").await?;
+            control(conn, "ROLLBACK TO batch; RELEASE batch").await.map_err(again)?;
             Err(Failure::Statement(error))
         }
         Err(failure) => Err(failure),
