@@ -249,3 +249,35 @@ async fn data_is_moved_to_postgres_and_back() {
     assert_eq!(code, Some(1), "{err}");
     assert!(err.contains("holds rows that the source does not have"), "{err}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_are_encrypted_and_the_servers_name_checked_where_the_url_says_so() {
+    let Some(postgres) = Postgres::new("TLS to Postgres").await else { return };
+    let ca = std::env::var("NACOS_TEST_POSTGRES_CA").expect("whoever starts a Postgres says by what it is known");
+    let name = format!("tls_{}", std::process::id());
+    let more = format!("&sslmode=verify-full&sslrootcert={ca}&ApplicationName={name}");
+    let server = Server::start(&borrowed(&postgres.options_with("127.0.0.1", &more))).await;
+    publish(&mut server.client(), "d", "1").await;
+    let of = |condition: &str| {
+        format!(
+            "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE application_name = '{name}' \
+             AND {condition}"
+        )
+    };
+    assert!(postgres.number(&of("ssl")).await > 0);
+    assert_eq!(postgres.number(&of("NOT ssl")).await, 0);
+    server.stop().await;
+
+    // The certificate is for another name; and one that nobody vouches for.
+    let folder = tempfile::tempdir().unwrap();
+    let plain = more.replace(&format!("&sslrootcert={ca}"), "");
+    for options in [postgres.options_with("localhost", &more), postgres.options_with("127.0.0.1", &plain)] {
+        let mut launch = Launch::new(folder.path());
+        for (name, value) in options {
+            launch = launch.set(&name, &value);
+        }
+        let (code, _, err) = launch.end().await;
+        assert_eq!(code, Some(1), "{err}");
+        assert!(err.contains("the database refused the connection") && err.contains("certificate"), "{err}");
+    }
+}

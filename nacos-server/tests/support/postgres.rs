@@ -60,13 +60,25 @@ impl Postgres {
         self.open.send_replace(!shut);
     }
 
+    /// The first column of the first row of a query.
+    pub async fn number(&self, sql: &str) -> i64 {
+        let mut conn = PgConnection::connect(&self.url).await.unwrap();
+        sqlx::query_scalar(sqlx::AssertSqlSafe(sql.to_owned())).fetch_one(&mut conn).await.unwrap()
+    }
+
     /// The options by which a server uses it.
     pub fn options(&self) -> Vec<(String, String)> {
+        self.options_with(&self.gate.ip().to_string(), "")
+    }
+
+    /// The same, with the server under this name and more in its URL.
+    pub fn options_with(&self, host: &str, more: &str) -> Vec<(String, String)> {
         let (login, rest) = self.url.strip_prefix("postgresql://").unwrap().rsplit_once('@').unwrap();
         let database = rest.split_once('/').unwrap().1;
         let (user, password) = login.split_once(':').unwrap();
         let password = percent_decoded(password);
-        let url = format!("jdbc:postgresql://{}/{database}?currentSchema={}", self.gate, self.name);
+        let port = self.gate.port();
+        let url = format!("jdbc:postgresql://{host}:{port}/{database}?currentSchema={}{more}", self.name);
         [
             ("spring.sql.init.platform", "postgresql"),
             ("db.url.0", &url),

@@ -26,9 +26,9 @@ pub(super) fn translated(sql: &str, mark: &impl Mark) -> String {
     while let Some(at) = rest.find(['?', '\'']) {
         let (before, here) = rest.split_at(at);
         out.push_str(before);
-        if here.starts_with('\'') {
+        if let Some(text) = here.strip_prefix('\'') {
             // A text: up to the next quote; two in a row are two texts to this reader, which does no harm.
-            let end = here[1..].find('\'').map_or(here.len(), |end| end + 2);
+            let end = text.find('\'').map_or(here.len(), |end| end + 2);
             out.push_str(&here[..end]);
             rest = &here[end..];
             continue;

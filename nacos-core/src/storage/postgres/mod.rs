@@ -60,6 +60,9 @@ use super::{
 /// Changes of other servers that may wait to be taken; whoever falls behind is told that it missed some.
 const CHANGES_MAX: usize = 4096;
 
+/// A read that waits longer for its connection has the writer look whether the database is there.
+const SUSPICIOUS: Duration = Duration::from_millis(250);
+
 /// Where the database is, and the limits of its use.
 #[derive(Debug, Clone)]
 pub struct PostgresOptions {
@@ -205,11 +208,16 @@ impl PostgresDatabaseOperate {
 
     async fn read_once(&self, query: &Query, sql: &str) -> Result<Vec<Vec<Value>>, Failure> {
         let pool = self.shared.pool.read().clone();
-        let mut conn = pool.acquire().await.map_err(|error| match error {
-            sqlx::Error::PoolTimedOut => {
+        let mut acquiring = std::pin::pin!(pool.acquire());
+        let acquired = match tokio::time::timeout(SUSPICIOUS, &mut acquiring).await {
+            Ok(acquired) => acquired,
+            Err(_) => {
                 self.shared.doubt.notify_one();
-                Failure::Statement(StorageError::Busy)
+                acquiring.await
             }
+        };
+        let mut conn = acquired.map_err(|error| match error {
+            sqlx::Error::PoolTimedOut => Failure::Statement(StorageError::Busy),
             error => Failure::Session(connect::text(&error)),
         })?;
         let outcome = answered(async {
