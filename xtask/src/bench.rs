@@ -1,5 +1,5 @@
 //! Whole-server benchmarks. Each figure stands beside a ceiling measured in the same run: a bare axum server, lone
-//! transactions in the same folder, the same request held by nobody in particular.
+//! transactions in the same folder or pgbench on the same Postgres, the same request held by nobody in particular.
 //!
 //! The load generator is this program, so it is run optimised whatever `cargo xtask` was built as. A missed target
 //! is printed, not an error; a wrong answer is an error, because a server that answers wrongly fast has no speed.
@@ -12,6 +12,7 @@ mod growth;
 mod held;
 mod limits;
 mod notify;
+mod postgres;
 mod process;
 mod publishes;
 mod report;
@@ -23,7 +24,7 @@ use std::{path::PathBuf, process::Command};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::server;
+use crate::{server, storage::Storage};
 
 /// Options of the command.
 #[derive(clap::Args)]
@@ -55,8 +56,8 @@ pub fn run(args: Args) -> Result<()> {
 }
 
 /// The short form of `bench config`, for the `test` command: under a minute, wrong answers are errors.
-pub fn run_short() -> Result<()> {
-    let args = config::Args::quick();
+pub fn run_short(storage: Storage) -> Result<()> {
+    let args = config::Args::quick(storage);
     if cfg!(debug_assertions) { optimised(&args.to_arguments()) } else { config::run(&args) }
 }
 

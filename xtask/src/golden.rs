@@ -2,6 +2,9 @@
 //!
 //! The recordings were made with real Nacos servers; they lie, with a description of their format, in
 //! `nacos-server/tests/golden`. Scenarios run in any order, several at once, each with names of its own.
+//!
+//! With two servers that share a Postgres the requests of a scenario go to one and the other in turn, but for
+//! scenarios about a server's own memory.
 
 // The pause-able clock is for code inside the server; this is a program that talks to it from outside.
 #![allow(clippy::disallowed_methods)]
@@ -39,7 +42,10 @@ use self::{
     scenario::Scenario,
     variables::Names,
 };
-use crate::server::{Launch, Server, root};
+use crate::{
+    server::{Launch, Server, root},
+    storage::{Choice, Prepared},
+};
 
 /// How many scenarios run at once unless told otherwise.
 const JOBS: u16 = 8;
@@ -61,6 +67,8 @@ pub struct Args {
     /// Only scenarios whose name holds this text
     #[arg(long, default_value = "")]
     only: String,
+    #[command(flatten)]
+    storage: Choice,
     /// How many scenarios run at once
     #[arg(long, default_value_t = JOBS, value_parser = clap::value_parser!(u16).range(1..=256))]
     jobs: u16,
@@ -105,15 +113,19 @@ pub fn run(args: Args) -> Result<()> {
         return Ok(());
     }
     ensure!(!scenarios.is_empty(), "no scenario is named so");
-    let started = if args.url.is_none() { Some(Started::new(args.profile)?) } else { None };
-    let main = match (&args.url, &started) {
-        (Some(url), _) => url.clone(),
-        (None, Some(started)) => started.server.url().parse()?,
+    ensure!(args.url.is_none() || args.storage.is_default(), "a server at --url has the storage that it has");
+    let started = if args.url.is_none() { Some(Started::new(args.profile, args.storage)?) } else { None };
+    let (main, second) = match (&args.url, &started) {
+        (Some(url), _) => (url.clone(), None),
+        (None, Some(started)) => {
+            let second = started.second.as_ref().map(|second| second.url().parse()).transpose()?;
+            (started.server.url().parse()?, second)
+        }
         (None, None) => anyhow::bail!("no server"),
     };
     let mut names = Names::default();
     names.set("port", main.port);
-    let servers = Servers { main, console: args.console_url.clone() };
+    let servers = Servers { main, second, console: args.console_url.clone() };
     args.profile.prepare(&servers, &mut names)?;
 
     let replay = Replay { servers, names, exceptions: &exceptions, verbose: args.verbose, tally: Mutex::default() };
@@ -125,12 +137,13 @@ pub fn run(args: Args) -> Result<()> {
     report(tally, &unused, args.times)
 }
 
-/// All recordings of a server without authentication, against a server of our own, for the `test` command.
+/// All recordings of a server without authentication, against a server of our own or two, for the `test` command.
 ///
 /// # Errors
 /// As [`run()`].
-pub fn run_all() -> Result<()> {
+pub fn run_all(storage: Choice) -> Result<()> {
     run(Args {
+        storage,
         url: None,
         console_url: None,
         profile: Profile::Open,
@@ -143,33 +156,44 @@ pub fn run_all() -> Result<()> {
     })
 }
 
-/// A server started for this run.
+/// The servers started for this run.
 struct Started {
     server: Server,
+    /// Another that shares the first one's data.
+    second: Option<Server>,
     folder: tempfile::TempDir,
+    /// Outlives them.
+    _storage: Prepared,
 }
 
 impl Started {
-    fn new(profile: Profile) -> Result<Self> {
+    fn new(profile: Profile, choice: Choice) -> Result<Self> {
+        let storage = choice.prepare()?;
         let folder = tempfile::tempdir()?;
-        let data = folder.path().join("data");
-        std::fs::create_dir(&data)?;
-        let mut launch = Launch::new(data)?;
-        launch.set = profile.settings();
-        launch.log = Some(folder.path().join("server.log"));
-        let server = match launch.start() {
-            Ok(server) => server,
+        let mut settings = profile.settings();
+        settings.extend(storage.fresh()?);
+        let start = |name: &str| {
+            let data = folder.path().join(format!("data{name}"));
+            std::fs::create_dir(&data)?;
+            let mut launch = Launch::new(data)?;
+            launch.set.clone_from(&settings);
+            launch.log = Some(folder.path().join(format!("server{name}.log")));
+            launch.start()
+        };
+        let started = start("").and_then(|first| Ok((first, choice.is_shared().then(|| start("-2")).transpose()?)));
+        let (server, second) = match started {
+            Ok(servers) => servers,
             Err(e) => {
                 let folder = folder.keep();
                 return Err(e.context(format!("start the server under test; its log is in {}", folder.display())));
             }
         };
-        Ok(Self { server, folder })
+        Ok(Self { server, second, folder, _storage: storage })
     }
 
-    /// Stops the server. Its folder is kept when something went wrong.
+    /// Stops the servers. Their folder is kept when something went wrong.
     fn end(self, failed: bool) -> Result<()> {
-        let stopped = self.server.stop();
+        let stopped = self.second.map_or(Ok(()), Server::stop).and(self.server.stop());
         if failed || stopped.is_err() {
             println!("the server's data and log are kept in {}", self.folder.keep().display());
         }

@@ -15,6 +15,7 @@ mod golden;
 mod postgres;
 mod sdk;
 mod server;
+mod storage;
 mod test;
 
 use clap::{Parser, Subcommand};

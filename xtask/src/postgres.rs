@@ -1,23 +1,26 @@
 //! A Postgres of the test run's own: made in a temporary folder, on a free port of loopback, removed afterwards.
 //!
 //! Its programs are found in `PATH` or where Debian puts them. Postgres refuses to run as root: started by root it
-//! runs as the user `postgres`, or as `nobody`.
+//! runs as the user `postgres`, or as `nobody`. It listens on loopback alone, and has no socket in the file system.
 
 use std::{
     fs,
     os::unix::process::CommandExt as _,
-    path::PathBuf,
-    process::{Child, Command, Stdio},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 
-use crate::server::free_port;
+use crate::{cargo::succeeds, server::free_port};
 
 /// The variable by which tests are told of a Postgres that they may use: a URL of libpq's form.
 pub const VARIABLE: &str = "NACOS_TEST_POSTGRES";
+/// The variable by which they are told of the certificate of its authority, a file, if it speaks TLS.
+const AUTHORITY_VARIABLE: &str = "NACOS_TEST_POSTGRES_CA";
 
 /// Its user, and that user's password.
 const USER: &str = "nacos";
@@ -37,10 +40,10 @@ pub struct Args {
 /// # Errors
 /// There is none on this machine, it does not start, or the command fails.
 pub fn run(args: Args) -> Result<()> {
-    let programs = Programs::find().context("no Postgres was found (on Debian: apt-get install postgresql)")?;
-    let postgres = Postgres::start(programs)?;
+    let programs = Programs::find().context(Programs::MISSING)?;
+    let postgres = Postgres::start_encrypted(programs)?;
     let Some((program, arguments)) = args.command.split_first() else {
-        println!("{VARIABLE}='{}'", postgres.url());
+        postgres.variables().iter().for_each(|(name, value)| println!("{name}='{value}'"));
         println!("db.url.0={}", postgres.jdbc_url());
         println!("db.user.0={USER}");
         println!("db.password.0={PASSWORD}");
@@ -48,7 +51,7 @@ pub fn run(args: Args) -> Result<()> {
         std::io::stdin().read_line(&mut String::new())?;
         return Ok(());
     };
-    let status = Command::new(program).args(arguments).env(VARIABLE, postgres.url()).status()?;
+    let status = Command::new(program).args(arguments).envs(postgres.variables()).status()?;
     ensure!(status.success(), "{program}: {status}");
     Ok(())
 }
@@ -59,10 +62,13 @@ pub struct Programs {
 }
 
 impl Programs {
+    /// What to say where there is none.
+    pub const MISSING: &str = "no Postgres was found (on Debian: apt-get install postgresql)";
+
     /// The newest that is installed, if there is one.
     pub fn find() -> Option<Self> {
-        let whole =
-            |folder: &PathBuf| ["initdb", "postgres", "pg_isready"].iter().all(|name| folder.join(name).exists());
+        let needed = ["initdb", "postgres", "pg_isready", "createdb", "psql", "pgbench"];
+        let whole = |folder: &PathBuf| needed.iter().all(|name| folder.join(name).exists());
         let in_path =
             std::env::var_os("PATH").into_iter().flat_map(|path| std::env::split_paths(&path).collect::<Vec<_>>());
         let mut installed: Vec<(u32, PathBuf)> = fs::read_dir("/usr/lib/postgresql")
@@ -92,6 +98,18 @@ pub struct Postgres {
     child: Option<Child>,
     /// User and group to run as, where this process is root.
     runs_as: Option<(u32, u32)>,
+    /// How many databases were made here.
+    databases: AtomicU32,
+    /// Whether it speaks TLS to those who wish.
+    encrypted: bool,
+}
+
+/// A database of its own within a Postgres.
+pub struct Database {
+    /// Its name.
+    pub name: String,
+    /// The options by which a server uses it.
+    pub settings: Vec<(String, String)>,
 }
 
 impl Postgres {
@@ -100,9 +118,35 @@ impl Postgres {
     /// # Errors
     /// A program fails, or it is not ready within 30 s.
     pub fn start(programs: Programs) -> Result<Self> {
-        let folder = tempfile::Builder::new().prefix("nacos-postgres-").tempdir()?;
+        Self::new(programs, None, false)
+    }
+
+    /// As [`Self::start`], with a certificate for 127.0.0.1 if there is openssl to make one.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_encrypted(programs: Programs) -> Result<Self> {
+        Self::new(programs, None, succeeds(Command::new("openssl").arg("version")))
+    }
+
+    /// As [`Self::start`], with its data below this folder if one is given and the user that it runs as gets there.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_in(programs: Programs, parent: Option<&Path>) -> Result<Self> {
+        Self::new(programs, parent, false)
+    }
+
+    fn new(programs: Programs, parent: Option<&Path>, encrypted: bool) -> Result<Self> {
         let runs_as = unprivileged()?;
-        let mut postgres = Self { programs, folder, port: free_port()?, child: None, runs_as };
+        let mut builder = tempfile::Builder::new();
+        builder.prefix("nacos-postgres-");
+        let folder = match parent {
+            Some(parent) if runs_as.is_none() || is_open(parent)? => builder.tempdir_in(parent)?,
+            _ => builder.tempdir()?,
+        };
+        let databases = AtomicU32::new(0);
+        let mut postgres = Self { programs, folder, port: free_port()?, child: None, runs_as, databases, encrypted };
         let password = postgres.folder.path().join("password");
         fs::write(&password, PASSWORD)?;
         if let Some((user, group)) = runs_as {
@@ -115,12 +159,34 @@ impl Postgres {
         initdb.args(["--encoding=UTF8", "--locale=C.UTF-8", "--pwfile"]).arg(&password);
         let output = initdb.output().context("run initdb")?;
         ensure!(output.status.success(), "initdb: {}", String::from_utf8_lossy(&output.stderr));
+        if encrypted {
+            postgres.certify()?;
+        }
         postgres.run()?;
-        let mut createdb = postgres.command("createdb");
-        createdb.args(["-h", "127.0.0.1", "-p", &postgres.port.to_string(), "-U", USER, DATABASE]);
-        let output = createdb.env("PGPASSWORD", PASSWORD).output().context("run createdb")?;
-        ensure!(output.status.success(), "createdb: {}", String::from_utf8_lossy(&output.stderr));
+        output_of(postgres.client("createdb").arg(DATABASE))?;
         Ok(postgres)
+    }
+
+    /// Makes an empty database. It is there until the whole is removed.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn create_database(&self) -> Result<Database> {
+        let name = format!("{DATABASE}_{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        output_of(self.client("createdb").arg(&name))?;
+        let settings = self.settings_of(&name);
+        Ok(Database { name, settings })
+    }
+
+    /// The rows that a statement answers, their columns parted by tabs.
+    ///
+    /// # Errors
+    /// The statement is refused, or Postgres is away.
+    pub fn query(&self, database: &str, sql: &str) -> Result<String> {
+        let mut psql = self.client("psql");
+        psql.args(["--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--field-separator=\t"]);
+        let output = output_of(psql.args(["--set=ON_ERROR_STOP=1", "--dbname", database, "--command", sql]))?;
+        String::from_utf8(output.stdout).context("psql answers no UTF-8")
     }
 
     /// Starts it again after it was killed or stopped.
@@ -130,9 +196,12 @@ impl Postgres {
     pub fn run(&mut self) -> Result<()> {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.log())?;
         let mut command = self.command("postgres");
-        command.arg("-D").arg(self.data()).args(["-p", &self.port.to_string(), "-h", "127.0.0.1", "-k"]);
+        command.arg("-D").arg(self.data()).args(["-p", &self.port.to_string(), "-h", "127.0.0.1", "-k", ""]);
         // Killed in the midst of something it leaves its shared memory behind; files go with the folder.
-        command.arg(self.folder.path()).args(["-c", "max_connections=200", "-c", "dynamic_shared_memory_type=mmap"]);
+        command.args(["-c", "max_connections=200", "-c", "dynamic_shared_memory_type=mmap"]);
+        if self.encrypted {
+            command.args(["-c", "ssl=on", "-c", "ssl_cert_file=server.crt", "-c", "ssl_key_file=server.key"]);
+        }
         command.stdout(log.try_clone()?).stderr(log).stdin(Stdio::null());
         self.child = Some(command.spawn().context("start postgres")?);
         let begun = Instant::now();
@@ -143,6 +212,24 @@ impl Postgres {
             ensure!(begun.elapsed() < Duration::from_secs(30), "postgres was not ready within 30 s");
             std::thread::sleep(Duration::from_millis(20));
         }
+        Ok(())
+    }
+
+    /// Makes a certificate, and an authority that has signed it: many clients take none that has signed itself.
+    fn certify(&self) -> Result<()> {
+        let make = |name: &str, subject: &str| {
+            let mut openssl = self.command_at(Path::new("openssl"));
+            openssl.current_dir(self.data()).args(["req", "-x509", "-nodes", "-days", "30", "-newkey", "ec"]);
+            openssl.args(["-pkeyopt", "ec_paramgen_curve:P-256", "-subj", subject]);
+            openssl.args(["-keyout", &format!("{name}.key"), "-out", &format!("{name}.crt")]);
+            openssl
+        };
+        output_of(&mut make("authority", "/CN=authority of a test run"))?;
+        let mut server = make("server", "/CN=127.0.0.1");
+        server.args(["-CA", "authority.crt", "-CAkey", "authority.key", "-addext", "subjectAltName=IP:127.0.0.1"]);
+        output_of(server.args(["-addext", "basicConstraints=critical,CA:FALSE"]))?;
+        // The data folder is open to its owner alone.
+        fs::copy(self.data().join("authority.crt"), self.authority())?;
         Ok(())
     }
 
@@ -158,10 +245,34 @@ impl Postgres {
     /// It cannot be killed.
     pub fn kill(&mut self) -> Result<()> {
         let Some(mut child) = self.child.take() else { return Ok(()) };
-        // Its children see that it is gone and end by themselves; the next start waits for them.
+        let processes = children_of(child.id())?;
         child.kill()?;
         child.wait()?;
+        // Each is the leader of a group of its own, and would finish what it does.
+        let named: Vec<String> = processes.iter().map(u32::to_string).collect();
+        // One that ended by itself meanwhile is no error.
+        let _ = Command::new("kill").arg("-KILL").args(&named).stderr(Stdio::null()).status()?;
+        let begun = Instant::now();
+        while processes.iter().any(|process| parent_of(*process).is_some()) {
+            ensure!(begun.elapsed() < Duration::from_secs(10), "a process of Postgres does not end");
+            std::thread::sleep(Duration::from_millis(1));
+        }
         Ok(())
+    }
+
+    /// Stops it, and keeps its folder for a look.
+    pub fn keep(mut self) -> PathBuf {
+        self.folder.disable_cleanup(true);
+        self.folder.path().to_owned()
+    }
+
+    /// What it calls itself: `PostgreSQL 15.14`.
+    ///
+    /// # Errors
+    /// It is away.
+    pub fn version(&self) -> Result<String> {
+        let version = self.query(DATABASE, "SHOW server_version")?;
+        Ok(format!("PostgreSQL {}", version.split_whitespace().next().unwrap_or_default()))
     }
 
     /// The port on loopback.
@@ -169,22 +280,27 @@ impl Postgres {
         self.port
     }
 
+    /// What tests are told of it by, names and values.
+    pub fn variables(&self) -> Vec<(&'static str, String)> {
+        let authority = self.encrypted.then(|| (AUTHORITY_VARIABLE, self.authority().display().to_string()));
+        std::iter::once((VARIABLE, self.url())).chain(authority).collect()
+    }
+
     /// In libpq's form.
-    pub fn url(&self) -> String {
+    fn url(&self) -> String {
         let encoded = percent_encoding::utf8_percent_encode(PASSWORD, percent_encoding::NON_ALPHANUMERIC);
         format!("postgresql://{USER}:{encoded}@127.0.0.1:{}/{DATABASE}", self.port)
     }
 
     /// In JDBC's form, without user and password.
-    pub fn jdbc_url(&self) -> String {
+    fn jdbc_url(&self) -> String {
         format!("jdbc:postgresql://127.0.0.1:{}/{DATABASE}", self.port)
     }
 
-    /// The options by which a server uses it.
-    pub fn settings(&self) -> Vec<(String, String)> {
+    fn settings_of(&self, database: &str) -> Vec<(String, String)> {
         [
             ("spring.sql.init.platform", "postgresql"),
-            ("db.url.0", &self.jdbc_url()),
+            ("db.url.0", &format!("jdbc:postgresql://127.0.0.1:{}/{database}", self.port)),
             ("db.user.0", USER),
             ("db.password.0", PASSWORD),
         ]
@@ -199,13 +315,13 @@ impl Postgres {
         command
     }
 
-    /// The database's name.
-    pub fn database(&self) -> &'static str {
-        DATABASE
-    }
-
     fn data(&self) -> PathBuf {
         self.folder.path().join("data")
+    }
+
+    /// The certificate of the authority.
+    fn authority(&self) -> PathBuf {
+        self.folder.path().join("authority.crt")
     }
 
     fn log(&self) -> PathBuf {
@@ -213,7 +329,11 @@ impl Postgres {
     }
 
     fn command(&self, name: &str) -> Command {
-        let mut command = Command::new(self.programs.path(name));
+        self.command_at(&self.programs.path(name))
+    }
+
+    fn command_at(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
         command.current_dir(self.folder.path()).stdin(Stdio::null());
         if let Some((user, group)) = self.runs_as {
             command.uid(user).gid(group);
@@ -237,6 +357,46 @@ impl Drop for Postgres {
         let _ = child.kill();
         let _ = child.wait();
     }
+}
+
+/// Runs a program to its end.
+///
+/// # Errors
+/// It fails; with what it said.
+pub fn output_of(command: &mut Command) -> Result<Output> {
+    let name = Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let output = command.output().with_context(|| format!("run {name}"))?;
+    ensure!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr).trim());
+    Ok(output)
+}
+
+/// Whether every user may go into this folder.
+fn is_open(folder: &Path) -> Result<bool> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = folder.canonicalize()?;
+    for part in folder.ancestors() {
+        if fs::metadata(part)?.permissions().mode() & 0o001 == 0 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// The processes that this one has started and not waited for.
+fn children_of(parent: u32) -> Result<Vec<u32>> {
+    let processes = fs::read_dir("/proc")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    Ok(processes.filter(|process| parent_of(*process) == Some(parent)).collect())
+}
+
+/// The parent of a process that runs; `None` if there is none, or it has ended and nobody has waited for it.
+fn parent_of(process: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // The second field is the program's name in brackets, which may hold blanks.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    if matches!(fields.next()?, "Z" | "X") {
+        return None;
+    }
+    fields.next()?.parse().ok()
 }
 
 /// Whom to run as instead of root.

@@ -11,12 +11,15 @@ mod clients;
 mod config;
 mod conversation;
 mod gate;
+mod gateway;
 mod probe;
 mod steps;
 mod tally;
 mod tools;
 
 use anyhow::{Result, ensure};
+
+use crate::storage::Choice;
 
 /// Options of the command.
 #[derive(clap::Args)]
@@ -59,6 +62,6 @@ pub fn run(args: Args) -> Result<()> {
 ///
 /// # Errors
 /// The server cannot be built, started or stopped. Failed steps are no error, they are in the outcome.
-pub fn run_config(all: bool) -> Result<Outcome> {
-    config::run(&config::Args::every_client(all))
+pub fn run_config(all: bool, storage: Choice) -> Result<Outcome> {
+    config::run(&config::Args::every_client(all, storage))
 }

@@ -2,17 +2,17 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use anyhow::{Context, Result};
-use clap::ValueEnum;
+use anyhow::{Context, Result, ensure};
+use clap::{ValueEnum, builder::PossibleValue};
 
 use super::{
-    gets, growth, held, limits, notify,
+    gets, growth, held, limits, notify, postgres,
     process::{Bare, Machine, Subject},
     publishes,
     report::Report,
     start, watched,
 };
-use crate::server;
+use crate::{server, storage::Storage};
 
 /// Options of `bench config`.
 #[derive(clap::Args, Default)]
@@ -26,6 +26,9 @@ pub struct Args {
     /// Only these parts.
     #[arg(long, value_delimiter = ',')]
     only: Vec<Part>,
+    /// Where the server keeps its data; on Postgres, gets and publishes are measured.
+    #[arg(long, value_enum, default_value = "sqlite")]
+    storage: Storage,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -39,10 +42,13 @@ enum Part {
     Growth,
 }
 
+/// What is measured on Postgres: the rest does not touch the storage.
+const ON_POSTGRES: [Part; 2] = [Part::Gets, Part::Publishes];
+
 impl Args {
     /// The short form of everything.
-    pub fn quick() -> Self {
-        Self { quick: true, ..Self::default() }
+    pub fn quick(storage: Storage) -> Self {
+        Self { quick: true, storage, ..Self::default() }
     }
 
     /// The same options as they stand on a command line.
@@ -54,15 +60,19 @@ impl Args {
         if let Some(file) = &self.json {
             arguments.extend(["--json".to_owned(), file.display().to_string()]);
         }
+        let name = |value: Option<PossibleValue>| value.map(|value| value.get_name().to_owned());
         for part in &self.only {
-            let name = part.to_possible_value().map(|value| value.get_name().to_owned());
+            let name = name(part.to_possible_value());
             arguments.extend(name.into_iter().flat_map(|name| ["--only".to_owned(), name]));
         }
+        let storage = name(self.storage.to_possible_value());
+        arguments.extend(storage.into_iter().flat_map(|name| ["--storage".to_owned(), name]));
         arguments
     }
 
     fn wants(&self, part: Part) -> bool {
-        self.only.is_empty() || self.only.contains(&part)
+        let measured = self.storage == Storage::Sqlite || ON_POSTGRES.contains(&part);
+        measured && (self.only.is_empty() || self.only.contains(&part))
     }
 }
 
@@ -106,6 +116,10 @@ impl Plan {
 /// Runs the benchmarks. A missed target is printed; a wrong answer is an error.
 pub fn run(args: &Args) -> Result<()> {
     let plan = if args.quick { Plan::quick() } else { Plan::full() };
+    ensure!(
+        args.storage == Storage::Sqlite || args.only.iter().all(|part| ON_POSTGRES.contains(part)),
+        "on Postgres gets and publishes are measured"
+    );
     let open_files = limits::raise_open_files()?;
     // Built before anything is measured.
     server::binary()?;
@@ -113,9 +127,15 @@ pub fn run(args: &Args) -> Result<()> {
     // One thread: the servers need the other cores more.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut report = Report { machine: machine(open_files)?, ..Report::default() };
-    if [Part::Start, Part::Gets, Part::Publishes].into_iter().any(|part| args.wants(part)) {
-        let configs: Vec<(String, String)> =
-            (0..1_000).map(|n| (format!("bench-config-{n:04}"), format!("{n:04}").repeat(256))).collect();
+    let configs: Vec<(String, String)> =
+        (0..1_000).map(|n| (format!("bench-config-{n:04}"), format!("{n:04}").repeat(256))).collect();
+    if args.storage == Storage::Postgres {
+        let plan = postgres::Plan {
+            gets: args.wants(Part::Gets).then_some(&plan.gets),
+            publishes: args.wants(Part::Publishes).then_some(&plan.publishes),
+        };
+        postgres::measure(&mut report, &runtime, &plan, &configs)?;
+    } else if [Part::Start, Part::Gets, Part::Publishes].into_iter().any(|part| args.wants(part)) {
         let data = start::data_folder()?;
         eprintln!("start");
         let server = start::measure(&mut report, &runtime, plan.starts, data.path(), &configs)?;
@@ -182,8 +202,14 @@ mod tests {
             #[command(flatten)]
             args: Args,
         }
-        let args = Args { quick: true, json: Some("f.json".into()), only: vec![Part::Gets, Part::Held] };
+        let args = Args {
+            quick: true,
+            json: Some("f.json".into()),
+            only: vec![Part::Gets, Part::Held],
+            storage: Storage::Postgres,
+        };
         let line: Line = clap::Parser::parse_from([vec!["bench".to_owned()], args.to_arguments()].concat());
         assert!(line.args.quick && line.args.only == args.only && line.args.json == args.json);
+        assert_eq!(line.args.storage, args.storage);
     }
 }

@@ -129,7 +129,7 @@ pub fn measure(
 }
 
 /// In milliseconds, of sorted times.
-fn percentile(sorted: &[Duration], percent: usize) -> f64 {
+pub fn percentile(sorted: &[Duration], percent: usize) -> f64 {
     let at = (sorted.len() * percent / 100).min(sorted.len().saturating_sub(1));
     sorted.get(at).map_or(0.0, |time| time.as_secs_f64() * 1e3)
 }
@@ -169,6 +169,11 @@ pub async fn publish(subject: Subject, keys: &[String], until: Until) -> Result<
 }
 
 impl Done {
+    /// Each answer's time.
+    pub fn into_latencies(self) -> Vec<Duration> {
+        self.latencies
+    }
+
     /// Publishes a second.
     pub fn rate(&self) -> f64 {
         self.publishes as f64 / self.elapsed.as_secs_f64()

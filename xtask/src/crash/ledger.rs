@@ -44,7 +44,9 @@ pub enum Outcome {
     Acknowledged(u64),
     /// Its comparison failed: it must not be found.
     Refused,
-    /// Not answered: it may be found. [`Ledger::judge`] settles which.
+    /// Answered that the database is away, and so nothing was written: it must not be found.
+    TurnedAway,
+    /// Not answered, or answered that nobody knows: it may be found. [`Ledger::judge`] settles which.
     Unanswered,
 }
 
@@ -137,6 +139,7 @@ impl Ledger {
         let fate = match publish.outcome {
             Outcome::Acknowledged(at) => Fate::Stored(at),
             Outcome::Refused => Fate::Absent("refused"),
+            Outcome::TurnedAway => Fate::Absent("answered that the database is away"),
             Outcome::Unanswered => Fate::Open,
         };
         let entry = Entry { sent: publish.sent, compares: publish.compares, fate };
@@ -144,7 +147,7 @@ impl Ledger {
     }
 
     /// Compares what is stored (by key) with what was published, and settles what became of unanswered publishes.
-    /// The server must be dead, so that nothing is in flight.
+    /// Nothing may be in flight: the server is dead, or has answered all.
     ///
     /// # Errors
     /// Every way in which they contradict one another, up to ten.

@@ -1,4 +1,4 @@
-//! Concurrent publishers, and the moment when the server is killed under them.
+//! Concurrent publishers, and the moment when the server, or its Postgres, is killed under them.
 //!
 //! Three in four publish plainly, by turns to a key of their own and to keys that all share. One in four swaps:
 //! it reads a key, and publishes with `casMd5` of what it read, by turns to keys that only swappers write and to the
@@ -9,7 +9,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -26,6 +26,7 @@ use tokio::{
 use super::ledger::{Clock, Digest, Key, Ledger, Outcome, Publish, hex};
 use crate::{
     bench::wire::{self, Connection},
+    postgres::Postgres,
     server::Server,
 };
 
@@ -36,6 +37,11 @@ pub const PLAIN_PER_SWAPPER: usize = 4;
 const SWAPPED: usize = 2;
 /// Keys that all write.
 const SHARED: usize = 6;
+
+/// The rest of a publisher that was turned away.
+const REST: Duration = Duration::from_millis(20);
+/// How long the server may take until it writes again once its Postgres is back.
+const RECOVERY: Duration = Duration::from_secs(15);
 
 /// The dataIds: swapped ones, shared ones, and one for each publisher.
 pub fn keys(clients: usize) -> Vec<String> {
@@ -52,7 +58,9 @@ pub struct Written {
     pub swapped: usize,
     /// Publishes whose comparison failed.
     pub refused: usize,
-    /// Publishes whose answer the kill cut off.
+    /// Publishes answered with the word that the database is away.
+    pub turned_away: usize,
+    /// Publishes whose answer the kill cut off, and those answered with the word that they may be written.
     pub unanswered: usize,
 }
 
@@ -80,50 +88,129 @@ pub async fn until_killed(
     ledger: &mut Ledger,
     server: Server,
     clients: usize,
-    mut rng: Rng,
+    rng: Rng,
     round: usize,
     wait: Duration,
 ) -> Result<(Written, Duration)> {
-    let shared = Arc::new(Shared {
-        names: ledger.names().to_vec(),
-        clock: ledger.clock(),
-        first: Notify::new(),
-        killed: AtomicBool::new(false),
-    });
-    let begun = Instant::now();
-    let mut publishers = JoinSet::new();
-    for number in 0..clients {
-        let publisher = Publisher {
-            shared: Arc::clone(&shared),
-            number,
-            swaps: number % PLAIN_PER_SWAPPER == PLAIN_PER_SWAPPER - 1,
-            connection: Connection::open(server.addr(), None).await.context("connect")?,
-            rng: rng.fork(),
-            contents: format!("round {round} publisher {number} content "),
-            publishes: Vec::new(),
-        };
-        publishers.spawn(publisher.run());
-    }
-    let first = timeout(Duration::from_secs(10), shared.first.notified()).await;
-    if first.is_ok() {
+    let publishers = Publishers::start(ledger, server.addr(), clients, rng, round).await?;
+    let first = publishers.wrote_for(wait).await;
+    publishers.shared.killed.store(true, Ordering::SeqCst);
+    server.kill()?;
+    let wrote = publishers.begun.elapsed();
+    let written = publishers.enter(ledger).await?;
+    first?;
+    Ok((written, wrote))
+}
+
+/// What came of a Postgres that was killed and started again.
+pub struct Outage {
+    /// Until it was killed.
+    pub wrote: Duration,
+    /// Until it was started again and let clients in.
+    pub away: Duration,
+    /// From then on, until a publish was acknowledged that was sent after that.
+    pub recovery: Duration,
+}
+
+/// As [`until_killed`], but it is Postgres that is killed, and started again after a pause of this length; the
+/// publishers go on until they have written for as long again.
+///
+/// # Errors
+/// An answer other than success, a failed comparison or, until the server has written again, the word that its
+/// database is away or the write unconfirmed; a connection that broke; no write within [`RECOVERY`].
+pub async fn across_outage(
+    ledger: &mut Ledger,
+    server: SocketAddr,
+    postgres: &mut Postgres,
+    clients: usize,
+    mut rng: Rng,
+    round: usize,
+    wait: Duration,
+) -> Result<(Written, Outage)> {
+    let pause = Duration::from_millis(rng.u64(0..=600));
+    let publishers = Publishers::start(ledger, server, clients, rng, round).await?;
+    let shared = &publishers.shared;
+    let first = publishers.wrote_for(wait).await;
+    shared.away.store(true, Ordering::SeqCst);
+    let (wrote, killed) = (publishers.begun.elapsed(), Instant::now());
+    postgres.kill()?;
+    tokio::time::sleep(pause).await;
+    postgres.run()?;
+    let (away, back) = (killed.elapsed(), Instant::now());
+    shared.back.store(shared.clock.tick(), Ordering::SeqCst);
+    let again = timeout(RECOVERY, shared.again.notified()).await;
+    let recovery = back.elapsed();
+    if again.is_ok() {
+        shared.recovered.store(shared.clock.tick(), Ordering::SeqCst);
         tokio::time::sleep(wait).await;
     }
-    shared.killed.store(true, Ordering::SeqCst);
-    server.kill()?;
-    let wrote = begun.elapsed();
-    let mut written = Written::default();
-    let mut wrong = Vec::new();
-    while let Some(done) = publishers.join_next().await {
-        let (publishes, end) = done?;
-        for publish in publishes {
-            written.count(&publish);
-            ledger.enter(publish);
+    shared.stop.store(true, Ordering::SeqCst);
+    let written = publishers.enter(ledger).await?;
+    first?;
+    ensure!(again.is_ok(), "no publish was acknowledged within {RECOVERY:?} of Postgres being back");
+    Ok((written, Outage { wrote, away, recovery }))
+}
+
+/// The publishers of a round at work.
+struct Publishers {
+    shared: Arc<Shared>,
+    begun: Instant,
+    tasks: JoinSet<(Vec<Publish>, Result<()>)>,
+}
+
+impl Publishers {
+    async fn start(ledger: &Ledger, server: SocketAddr, clients: usize, mut rng: Rng, round: usize) -> Result<Self> {
+        let shared = Arc::new(Shared {
+            names: ledger.names().to_vec(),
+            clock: ledger.clock(),
+            first: Notify::new(),
+            killed: AtomicBool::new(false),
+            away: AtomicBool::new(false),
+            back: AtomicU64::new(u64::MAX),
+            again: Notify::new(),
+            recovered: AtomicU64::new(u64::MAX),
+            stop: AtomicBool::new(false),
+        });
+        let begun = Instant::now();
+        let mut tasks = JoinSet::new();
+        for number in 0..clients {
+            let publisher = Publisher {
+                shared: Arc::clone(&shared),
+                number,
+                swaps: number % PLAIN_PER_SWAPPER == PLAIN_PER_SWAPPER - 1,
+                connection: Connection::open(server, None).await.context("connect")?,
+                rng: rng.fork(),
+                contents: format!("round {round} publisher {number} content "),
+                publishes: Vec::new(),
+            };
+            tasks.spawn(publisher.run());
         }
-        wrong.extend(end.err().map(|error| format!("{error:#}")));
+        Ok(Self { shared, begun, tasks })
     }
-    ensure!(wrong.is_empty(), "{} publishers met what they must not, one of them: {}", wrong.len(), wrong[0]);
-    ensure!(first.is_ok(), "no publish was acknowledged within 10 s");
-    Ok((written, wrote))
+
+    /// Waits for the first acknowledged publish, and this long.
+    async fn wrote_for(&self, wait: Duration) -> Result<()> {
+        let first = timeout(Duration::from_secs(10), self.shared.first.notified()).await;
+        ensure!(first.is_ok(), "no publish was acknowledged within 10 s");
+        tokio::time::sleep(wait).await;
+        Ok(())
+    }
+
+    /// Waits for their end, and enters what they did.
+    async fn enter(mut self, ledger: &mut Ledger) -> Result<Written> {
+        let mut written = Written::default();
+        let mut wrong = Vec::new();
+        while let Some(done) = self.tasks.join_next().await {
+            let (publishes, end) = done?;
+            for publish in publishes {
+                written.count(&publish);
+                ledger.enter(publish);
+            }
+            wrong.extend(end.err().map(|error| format!("{error:#}")));
+        }
+        ensure!(wrong.is_empty(), "{} publishers met what they must not, one of them: {}", wrong.len(), wrong[0]);
+        Ok(written)
+    }
 }
 
 impl Written {
@@ -134,6 +221,7 @@ impl Written {
                 self.swapped += usize::from(publish.compares.is_some());
             }
             Outcome::Refused => self.refused += 1,
+            Outcome::TurnedAway => self.turned_away += 1,
             Outcome::Unanswered => self.unanswered += 1,
         }
     }
@@ -145,8 +233,18 @@ struct Shared {
     clock: Clock,
     /// Told when the first publish is acknowledged.
     first: Notify,
-    /// Set before the kill: from then on connections may break.
+    /// Set before the server is killed: from then on connections may break.
     killed: AtomicBool,
+    /// Set before Postgres is killed: from then on answers may say that it is away.
+    away: AtomicBool,
+    /// The tick at which it was back.
+    back: AtomicU64,
+    /// Told when a publish is acknowledged that was sent later.
+    again: Notify,
+    /// The tick after that: to what is sent later no answer may say that the database is away.
+    recovered: AtomicU64,
+    /// Set when it is enough.
+    stop: AtomicBool,
 }
 
 struct Publisher {
@@ -161,9 +259,13 @@ struct Publisher {
 }
 
 impl Publisher {
-    /// Publishes until the server is gone. Gives what it published, and an error if the server is not just gone.
+    /// Publishes until the server is gone or it is enough. Gives what it published, and an error if the server is
+    /// not just gone.
     async fn run(mut self) -> (Vec<Publish>, Result<()>) {
         let end = loop {
+            if self.shared.stop.load(Ordering::SeqCst) {
+                return (self.publishes, Ok(()));
+            }
             if let Err(error) = self.step().await {
                 break error;
             }
@@ -218,15 +320,24 @@ impl Publisher {
         let outcome = match &answer {
             Ok(answer) if answer.is(b"true") => Outcome::Acknowledged(self.shared.clock.tick()),
             Ok(answer) if compares.is_some() && is_refusal(answer) => Outcome::Refused,
+            Ok(answer) if self.shared.may_fail(sent) && says_away(answer) => Outcome::TurnedAway,
+            Ok(answer) if self.shared.may_fail(sent) && says_unconfirmed(answer) => Outcome::Unanswered,
             Ok(answer) => bail!("publish of {name} answered with {}", answer.summary()),
             Err(_) => Outcome::Unanswered,
         };
         self.publishes.push(Publish { key, content: Md5::digest(&content).into(), compares, sent, outcome });
-        if outcome == Outcome::Unanswered {
-            answer?;
-        }
-        if matches!(outcome, Outcome::Acknowledged(_)) {
-            self.shared.first.notify_one();
+        match outcome {
+            Outcome::Acknowledged(_) => {
+                self.shared.first.notify_one();
+                if sent > self.shared.back.load(Ordering::SeqCst) {
+                    self.shared.again.notify_one();
+                }
+            }
+            Outcome::Refused => {}
+            Outcome::TurnedAway | Outcome::Unanswered => {
+                answer?;
+                tokio::time::sleep(REST).await;
+            }
         }
         Ok(())
     }
@@ -238,6 +349,27 @@ impl Publisher {
         let rest: String = std::iter::repeat_with(|| self.rng.lowercase()).take(length).collect();
         format!("{}{count} {rest}", self.contents)
     }
+}
+
+impl Shared {
+    /// Whether the answer to what was sent at this tick may say that the database is away.
+    fn may_fail(&self, sent: u64) -> bool {
+        self.away.load(Ordering::SeqCst) && sent < self.recovered.load(Ordering::SeqCst)
+    }
+}
+
+/// Whether an answer says that nothing was written because the database is away.
+fn says_away(answer: &wire::Answer<'_>) -> bool {
+    answer.status == 500 && contains(answer.body, "The database is not available at this time")
+}
+
+/// Whether an answer says that nobody knows whether it was written.
+fn says_unconfirmed(answer: &wire::Answer<'_>) -> bool {
+    answer.status == 500 && contains(answer.body, "not confirmed in time; it may have happened")
+}
+
+fn contains(body: &[u8], text: &str) -> bool {
+    memchr::memmem::find(body, text.as_bytes()).is_some()
 }
 
 /// Whether an answer says that the stored MD5 is another.

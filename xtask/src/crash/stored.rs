@@ -1,13 +1,13 @@
-//! What a stopped server's database holds, read from a copy of its files.
+//! What the database holds: of a stopped server read from a copy of its files, and of Postgres asked.
 
 use std::{collections::HashMap, ops::Deref, path::Path};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use md5::{Digest as _, Md5};
 use rusqlite::Connection;
 
 use super::ledger::{Digest, KeyState, Row, hex};
-use crate::bench::wire::GROUP;
+use crate::{bench::wire::GROUP, postgres::Postgres};
 
 /// The database in a data folder.
 pub const DATABASE: &str = "nacos.db";
@@ -93,6 +93,39 @@ pub fn read(data: &Path, copy: &Path, names: &[String], known: &mut Known) -> Re
         keys[key_of(data_id)?].history.push(Row { nid, op, content });
     }
     Ok(Stored { names: names.to_vec(), keys })
+}
+
+/// Reads the same out of Postgres, which makes the MD5 of each content itself.
+///
+/// # Errors
+/// Postgres is away, a content does not have the MD5 beside it, or a row belongs to no such dataId.
+pub fn read_postgres(postgres: &Postgres, database: &str, names: &[String]) -> Result<Stored> {
+    let index: HashMap<&str, usize> = names.iter().enumerate().map(|(key, name)| (name.as_str(), key)).collect();
+    let mut keys = vec![KeyState::default(); names.len()];
+    let sql = format!(
+        "SELECT data_id, 0, '', md5, md5(content) FROM config_info WHERE group_id = '{GROUP}' UNION ALL \
+         SELECT data_id, nid, trim(op_type), md5, md5(content) FROM his_config_info WHERE group_id = '{GROUP}'"
+    );
+    for line in postgres.query(database, &sql)?.lines() {
+        let columns: Vec<&str> = line.split('\t').collect();
+        let [data_id, nid, op, stored, made] = columns.as_slice() else { bail!("a row of other columns: {line}") };
+        ensure!(stored == made, "a content of {data_id} has MD5 {made}, and {stored:?} is stored with it: {line}");
+        let content = from_hex(made).with_context(|| format!("no MD5: {line}"))?;
+        let key = index.get(data_id).copied().with_context(|| format!("a row of {data_id:?}"))?;
+        let state = &mut keys[key];
+        if op.is_empty() {
+            ensure!(state.current.replace(content).is_none(), "two rows of {data_id}");
+        } else {
+            let op = op.chars().next().filter(|_| op.len() == 1).unwrap_or('?');
+            state.history.push(Row { nid: nid.parse().context("an id")?, op, content });
+        }
+    }
+    Ok(Stored { names: names.to_vec(), keys })
+}
+
+/// What [`hex`] writes.
+fn from_hex(text: &str) -> Result<Digest> {
+    Ok(u128::from_str_radix(text, 16)?.to_be_bytes())
 }
 
 /// The MD5 of a content, if the one stored beside it is the same.

@@ -22,8 +22,22 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'_').remove(b'.').remove(b'
 pub struct Servers {
     /// The server with its context path.
     pub main: Origin,
+    /// Another server that shares its data, with its context path.
+    pub second: Option<Origin>,
     /// The console's port with its context path, where there is one.
     pub console: Option<Origin>,
+}
+
+impl Servers {
+    /// The same with the second server in the place of the first, if there is one.
+    pub fn turned(&self) -> Self {
+        Self { main: self.second.clone().unwrap_or_else(|| self.main.clone()), ..self.clone() }
+    }
+
+    /// The first alone.
+    pub fn alone(&self) -> Self {
+        Self { second: None, ..self.clone() }
+    }
 }
 
 /// The request that a call stands for.
@@ -142,7 +156,7 @@ mod tests {
         let mut names = Names::default();
         names.set("ns", "g 1");
         names.set("port", 8848);
-        build(&Servers { main: "http://127.0.0.1:1/nacos".parse()?, console: None }, call, &names)
+        build(&Servers { main: "http://127.0.0.1:1/nacos".parse()?, second: None, console: None }, call, &names)
     }
 
     fn header<'r>(request: &'r Request, name: &str) -> Vec<&'r str> {

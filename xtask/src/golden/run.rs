@@ -27,6 +27,8 @@ const POLL_PAUSE: Duration = Duration::from_millis(150);
 const POLL_AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// A trace of the recorded servers' embedded database giving up a lock: it says nothing about the step.
 const LOCK_FAULT: &[u8] = b"PreparedStatementCallback";
+/// How long another server may take to show what was changed at the first.
+const LAG: Duration = Duration::from_secs(2);
 /// How many differences of a step are shown.
 const PROBLEMS_SHOWN: usize = 3;
 
@@ -42,10 +44,18 @@ pub struct Judged {
 /// Runs a scenario with values of its own; gives what came of its steps, but for those that were not reached or that
 /// are not judged.
 pub fn run(servers: &Servers, scenario: &Scenario, names: &Names) -> Vec<Judged> {
-    let mut run =
-        Run { servers, names: own(names), jobs: HashMap::new(), ports: HashMap::new(), failed: false, broken: false };
+    let both = if is_of_one_server(scenario) { servers.alone() } else { servers.clone() };
+    let mut run = Run {
+        servers: both.clone(),
+        names: own(names),
+        jobs: HashMap::new(),
+        ports: HashMap::new(),
+        failed: false,
+        broken: false,
+    };
     let mut judged = Vec::new();
     for (i, step) in scenario.steps.iter().enumerate() {
+        run.servers = if i % 2 == 0 { both.clone() } else { both.turned() };
         if run.broken && !step.cleanup {
             continue;
         }
@@ -78,6 +88,15 @@ fn own(names: &Names) -> Names {
     names
 }
 
+/// Whether it is about what a server holds in its own memory: changed in passing, or who listens there.
+fn is_of_one_server(scenario: &Scenario) -> bool {
+    let asks_who_listens = |step: &Step| match &step.action {
+        Action::Call(call) => call.method == "GET" && call.path.ends_with("/listener"),
+        _ => false,
+    };
+    scenario.exclusive || scenario.steps.iter().any(asks_who_listens)
+}
+
 /// Nothing listens there (any more): further steps would say the same.
 fn refused(error: &anyhow::Error) -> bool {
     let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
@@ -93,8 +112,9 @@ fn line(scenario: &Scenario, number: usize, step: &Step, problems: &[String]) ->
 }
 
 /// A scenario under way.
-struct Run<'a> {
-    servers: &'a Servers,
+struct Run {
+    /// Those that the step under way talks to.
+    servers: Servers,
     names: Names,
     jobs: HashMap<String, Answer<Result<Response>>>,
     ports: HashMap<String, Receiver>,
@@ -104,7 +124,7 @@ struct Run<'a> {
     broken: bool,
 }
 
-impl Run<'_> {
+impl Run {
     /// Runs a step; gives how it failed.
     fn step(&mut self, step: &Step) -> Result<Vec<String>> {
         match &step.action {
@@ -116,7 +136,7 @@ impl Run<'_> {
             }
             Action::UdpReceive { name, within } => return self.push(step, name, *within),
             Action::Background { name, call, lead } => {
-                let request = build(self.servers, call, &self.names)?;
+                let request = build(&self.servers, call, &self.names)?;
                 let (sender, receiver) = sync_channel(1);
                 thread::spawn(move || {
                     // Nobody waits for the answer if the scenario has ended before its `join`.
@@ -131,7 +151,7 @@ impl Run<'_> {
                 return self.judge(step, response, |_| anyhow::bail!("a joined request cannot be repeated"));
             }
             Action::Call(call) => {
-                let ask = |run: &Self| ask(&build(run.servers, call, &run.names)?);
+                let ask = |run: &Self| ask(&build(&run.servers, call, &run.names)?);
                 let response = ask(self)?;
                 return self.judge(step, response, ask);
             }
@@ -149,7 +169,7 @@ impl Run<'_> {
         let mut problems = Vec::new();
         if let (Some(expect), false) = (&step.expect, step.cleanup) {
             problems = check(expect, &response, &self.names)?;
-            if let (Some(limit), false) = (step.poll, problems.is_empty()) {
+            if let (Some(limit), false) = (step.poll.max(self.lag(step)), problems.is_empty()) {
                 let limit = if self.failed { limit.min(POLL_AFTER_FAILURE) } else { limit };
                 let end = Instant::now() + limit;
                 while !problems.is_empty() && Instant::now() < end {
@@ -159,12 +179,25 @@ impl Run<'_> {
                 }
             }
         }
-        let missing = capture(&step.capture, &response, &mut self.names)?;
+        let mut missing = capture(&step.capture, &response, &mut self.names)?;
+        if let (Some(limit), false) = (self.lag(step), missing.is_empty() || step.cleanup) {
+            let end = Instant::now() + limit;
+            while !missing.is_empty() && Instant::now() < end {
+                thread::sleep(POLL_PAUSE);
+                missing = capture(&step.capture, &again(self)?, &mut self.names)?;
+            }
+        }
         if !missing.is_empty() && !step.cleanup {
             problems.extend(missing);
             self.broken = true;
         }
         Ok(problems)
+    }
+
+    /// How long the answer may still change though the step does not say so: the step before was another server's.
+    fn lag(&self, step: &Step) -> Option<Duration> {
+        let reads = matches!(&step.action, Action::Call(call) if matches!(call.method.as_str(), "GET" | "HEAD"));
+        (reads && self.servers.second.is_some()).then_some(LAG)
     }
 
     /// Waits for the expected push; others may come first.

@@ -1,11 +1,12 @@
 //! `cargo xtask sdk config`: the full round of configuration with each client, side by side.
 //!
 //! Two rounds, each with a server of its own and a restart in the middle: one with the server's defaults, and one
-//! without its check of ids, in which ids and groups are Chinese.
+//! without its check of ids, in which ids and groups are Chinese. With two servers that share a Postgres the clients
+//! publish through one and listen at the other ([`gateway`]), and both are restarted.
 
 use std::{path::Path, thread};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use tempfile::TempDir;
 
 use super::{
@@ -13,12 +14,16 @@ use super::{
     clients::{CLIENTS, Client, Language, Program, folder},
     conversation::{Report, converse},
     gate::{Gate, Restart},
+    gateway,
     probe::Probe,
     steps::{END, Round},
     tally::Tally,
     tools::Unready,
 };
-use crate::server::{Launch, Server};
+use crate::{
+    server::{Launch, Server},
+    storage::{Choice, Prepared},
+};
 
 /// Options of the command.
 #[derive(clap::Args)]
@@ -35,12 +40,14 @@ pub struct Args {
     /// The server at --url runs with nacos.core.param.check.enabled=false: Chinese ids instead of ASCII ones
     #[arg(long, requires = "url")]
     unchecked: bool,
+    #[command(flatten)]
+    storage: Choice,
 }
 
 impl Args {
     /// Every client against a server of our own.
-    pub fn every_client(all: bool) -> Self {
-        Self { only: None, all, url: None, unchecked: false }
+    pub fn every_client(all: bool, storage: Choice) -> Self {
+        Self { only: None, all, url: None, unchecked: false, storage }
     }
 }
 
@@ -60,6 +67,7 @@ fn address(url: &str) -> Result<String, String> {
 /// # Errors
 /// As [`super::run_config`].
 pub fn run(args: &Args) -> Result<Outcome> {
+    ensure!(args.url.is_none() || args.storage.is_default(), "a server at --url has the storage that it has");
     let mut outcome = Outcome::default();
     let ready = prepare_all(args, &mut outcome);
     if ready.is_empty() {
@@ -77,8 +85,9 @@ pub fn run(args: &Args) -> Result<Outcome> {
             settle(tally, folder, &mut outcome);
         }
         None => {
+            let storage = args.storage.prepare()?;
             for round in [Round::Ascii, Round::Chinese] {
-                own_server(&ready, round, &mut outcome)?;
+                own_servers(&ready, round, args.storage, &storage, &mut outcome)?;
             }
         }
     }
@@ -128,29 +137,48 @@ fn run_folder() -> Result<TempDir> {
     Ok(tempfile::Builder::new().prefix("run-").tempdir_in(folder)?)
 }
 
-/// One round against a server of its own.
-fn own_server(ready: &[(&'static Client, Program)], round: Round, outcome: &mut Outcome) -> Result<()> {
+/// One round against a server of its own, or two.
+fn own_servers(
+    ready: &[(&'static Client, Program)],
+    round: Round,
+    choice: Choice,
+    storage: &Prepared,
+    outcome: &mut Outcome,
+) -> Result<()> {
     let folder = run_folder()?;
-    let data = folder.path().join("data");
-    std::fs::create_dir(&data)?;
-    let mut launch = Launch::new(data)?;
-    launch.log = Some(folder.path().join("server.log"));
+    let mut settings = storage.fresh()?;
     if round == Round::Chinese {
-        let off = ("nacos.core.param.check.enabled".to_owned(), "false".to_owned());
-        launch.set.push(off);
+        settings.push(("nacos.core.param.check.enabled".to_owned(), "false".to_owned()));
     }
-    let mut server = match launch.start() {
-        Ok(server) => Some(server),
+    let launch = |name: &str| {
+        let data = folder.path().join(format!("data{name}"));
+        std::fs::create_dir(&data)?;
+        let mut launch = Launch::new(data)?;
+        launch.log = Some(folder.path().join(format!("server{name}.log")));
+        launch.set.clone_from(&settings);
+        anyhow::Ok(launch)
+    };
+    let mut launches = vec![launch("")?];
+    if choice.is_shared() {
+        launches.push(launch("-2")?);
+    }
+    let start = || launches.iter().map(Launch::start).collect::<Result<Vec<Server>>>();
+    let stop = |servers: Vec<Server>| servers.into_iter().try_for_each(Server::stop);
+    let mut servers = match start() {
+        Ok(servers) => servers,
         Err(error) => return Err(kept(folder, error)),
     };
-    let probe = Probe::new(format!("127.0.0.1:{}", launch.port));
+    let address = match servers.as_slice() {
+        [first, second] => gateway::open(first.addr(), second.addr())?.to_string(),
+        _ => format!("127.0.0.1:{}", launches[0].port),
+    };
     let tally = Tally::new(round, languages(ready), Restart::Done);
-    let restarted = side_by_side(ready, &tally, folder.path(), &probe, || {
-        server.take().map_or(Ok(()), Server::stop)?;
-        server = Some(launch.start().context("start it again")?);
+    let restarted = side_by_side(ready, &tally, folder.path(), &Probe::new(address), || {
+        stop(std::mem::take(&mut servers))?;
+        servers = start().context("start it again")?;
         Ok(Restart::Done)
     });
-    let stopped = server.map_or(Ok(()), Server::stop);
+    let stopped = stop(servers);
     if let Err(error) = restarted.and(stopped) {
         return Err(kept(folder, error));
     }

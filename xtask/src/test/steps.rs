@@ -13,7 +13,10 @@ use super::report::Outcome;
 use crate::{
     bench,
     cargo::{Tool, cargo, run, succeeds},
-    crash, fuzz, golden, sdk,
+    crash, fuzz, golden,
+    postgres::{self, Postgres, Programs},
+    sdk,
+    storage::{Choice, Storage},
 };
 
 /// One step.
@@ -38,7 +41,7 @@ pub struct Wishes {
 }
 
 /// All steps.
-pub const STEPS: [Step; 12] = [
+pub const STEPS: [Step; 13] = [
     step("fmt", "sources are formatted", fmt),
     step("clippy", "no lint, in any target", clippy),
     step("features", "the libraries alone, with the fewest features", features),
@@ -46,12 +49,15 @@ pub const STEPS: [Step; 12] = [
     step("deny", "licences, banned crates and sources of dependencies", deny),
     Step { excused: true, ..step("advisories", "dependencies without a known fault", advisories) },
     step("tests", "unit, property, integration and documentation tests; the corpora of the fuzz targets", tests),
-    step("golden", "recorded exchanges of real servers", |_| golden::run_all().map(|()| Outcome::Passed)),
-    step("crash", "kill -9 under load, 5 rounds", |_| crash::run_short().map(|()| Outcome::Passed)),
+    step("golden", "recorded exchanges of real servers", |_| {
+        golden::run_all(Choice::EMBEDDED).map(|()| Outcome::Passed)
+    }),
+    step("crash", "kill -9 under load, 5 rounds", |_| crash::run_short(Storage::Sqlite, 5).map(|()| Outcome::Passed)),
     step("sdk", "real clients of other languages", sdk),
     step("bench", "the benchmarks in short: wrong answers fail, figures do not", |_| {
-        bench::run_short().map(|()| Outcome::Passed)
+        bench::run_short(Storage::Sqlite).map(|()| Outcome::Passed)
     }),
+    step("postgres", "recorded exchanges, clients, crashes and benchmarks in short on Postgres", on_postgres),
     step("fuzz", "the fuzz targets, 10 s each", fuzz),
 ];
 
@@ -150,12 +156,43 @@ fn fetch_advisories(mut deny: Command) -> Result<Option<String>> {
 }
 
 fn tests(_: Wishes) -> Result<Outcome> {
-    run(cargo().args(["test", "--workspace", "--all-features", "--no-fail-fast"]))?;
+    let mut test = cargo();
+    test.args(["test", "--workspace", "--all-features", "--no-fail-fast"]);
+    let Some(programs) = Programs::find() else {
+        run(&mut test)?;
+        // One that was named from outside serves as well.
+        if std::env::var_os(postgres::VARIABLE).is_some() {
+            return Ok(Outcome::Passed);
+        }
+        return Ok(Outcome::Without(vec![format!("tests on Postgres ({})", Programs::MISSING)]));
+    };
+    let postgres = Postgres::start_encrypted(programs)?;
+    run(test.envs(postgres.variables()))?;
     Ok(Outcome::Passed)
 }
 
+fn on_postgres(wishes: Wishes) -> Result<Outcome> {
+    if Programs::find().is_none() {
+        return Ok(Outcome::LeftOut(Programs::MISSING.to_owned()));
+    }
+    println!("-- recorded exchanges, one server");
+    golden::run_all(Choice::POSTGRES)?;
+    println!("-- recorded exchanges, two servers in turn");
+    golden::run_all(Choice::SHARED)?;
+    println!("-- kill -9 of the server and of Postgres by turns");
+    crash::run_short(Storage::Postgres, 4)?;
+    println!("-- benchmarks");
+    bench::run_short(Storage::Postgres)?;
+    println!("-- clients that publish through one server and listen at another");
+    clients(wishes, Choice::SHARED)
+}
+
 fn sdk(wishes: Wishes) -> Result<Outcome> {
-    let outcome = sdk::run_config(wishes.all)?;
+    clients(wishes, Choice::EMBEDDED)
+}
+
+fn clients(wishes: Wishes, storage: Choice) -> Result<Outcome> {
+    let outcome = sdk::run_config(wishes.all, storage)?;
     println!("{} steps passed, {} failed", outcome.passed, outcome.failed);
     ensure!(outcome.failed == 0, "{} steps of clients failed", outcome.failed);
     Ok(match (outcome.left_out.is_empty(), outcome.passed) {

@@ -41,7 +41,7 @@ fn serve(answer: impl Fn(usize, &str) -> (u16, String) + Send + Sync + 'static) 
             });
         }
     });
-    (Servers { main, console: None }, log)
+    (Servers { main, second: None, console: None }, log)
 }
 
 fn scenario(steps: &str) -> Scenario {
@@ -142,7 +142,7 @@ fn a_request_in_the_background_is_joined() {
 #[test]
 fn nothing_more_is_tried_where_nothing_listens() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let servers = Servers { main: format!("http://127.0.0.1:{port}").parse().unwrap(), console: None };
+    let servers = Servers { main: format!("http://127.0.0.1:{port}").parse().unwrap(), second: None, console: None };
     let steps = r#"{"do": "GET /a", "expect": {"status": 200}}, {"do": "GET /b", "expect": {"status": 200}}"#;
     let (step, line) = failure(&servers, steps);
     assert_eq!(step, 1);
