@@ -117,10 +117,10 @@ impl NacosServer {
     /// Waits until the server cannot go on, and says why: its database failed so that no write may be answered
     /// any more. Never ends otherwise.
     pub async fn failed(&self) -> String {
-        if let Some(mut failed) = self.database.failed() {
-            if let Ok(reason) = failed.wait_for(Option::is_some).await {
-                return reason.clone().unwrap_or_default();
-            }
+        if let Some(mut failed) = self.database.failed()
+            && let Ok(reason) = failed.wait_for(Option::is_some).await
+        {
+            return reason.clone().unwrap_or_default();
         }
         std::future::pending().await
     }

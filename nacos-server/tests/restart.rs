@@ -33,14 +33,19 @@ use tokio::sync::broadcast;
 struct Switched {
     inner: LocalDatabaseOperate,
     away: AtomicBool,
-    /// Others may write to it, though nobody tells.
+    /// Whether others may write to it, though nobody tells.
+    shared: bool,
     changes: broadcast::Sender<Change>,
 }
 
 impl Switched {
     fn open(folder: &Path) -> Arc<Self> {
+        Self::open_as(folder, true)
+    }
+
+    fn open_as(folder: &Path, shared: bool) -> Arc<Self> {
         let inner = LocalDatabaseOperate::open(LocalOptions::new(folder.join("own.db"))).unwrap();
-        Arc::new(Self { inner, away: AtomicBool::new(false), changes: broadcast::Sender::new(1) })
+        Arc::new(Self { inner, away: AtomicBool::new(false), shared, changes: broadcast::Sender::new(1) })
     }
 
     fn take_away(&self, away: bool) {
@@ -71,7 +76,7 @@ impl DatabaseOperate for Switched {
     }
 
     fn changes(&self) -> Option<broadcast::Receiver<Change>> {
-        Some(self.changes.subscribe())
+        self.shared.then(|| self.changes.subscribe())
     }
 }
 
@@ -304,9 +309,9 @@ async fn while_the_database_is_away_reads_go_on_and_writes_change_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_does_not_start_on_a_database_that_is_away() {
+async fn a_server_does_not_start_while_a_database_of_its_own_is_away() {
     let folder = Arc::new(tempfile::tempdir().unwrap());
-    let db = Switched::open(folder.path());
+    let db = Switched::open_as(folder.path(), false);
     let server = Server::start_on(db.clone(), folder.clone(), &[]).await;
     publish(&mut server.client(), "d", "1").await;
     let port = server.addr().port().to_string();

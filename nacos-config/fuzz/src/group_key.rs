@@ -9,8 +9,14 @@ pub fn run(data: &[u8]) {
     let key = ConfigKey::parse_group_key(&text);
     assert_eq!(key.as_ref().map(|key| (key.data_id(), key.group(), key.namespace())).map(owned), naive(&text));
     if let Some(key) = key {
-        // Only one escape stands for each escaped character, so the form is canonical, but for an empty namespace.
-        let written = text.strip_suffix('+').unwrap_or(&text);
+        // Only one escape stands for each escaped character, so the form is canonical, but for a namespace of blanks.
+        let written = match text.rsplit_once('+') {
+            Some((written, namespace)) if key.namespace().is_empty() && written.contains('+') => {
+                assert!(namespace.trim().is_empty());
+                written
+            }
+            _ => &text,
+        };
         assert_eq!(key.group_key(), written);
     }
 
@@ -45,6 +51,8 @@ fn naive(text: &str) -> Option<[String; 3]> {
     }
     let (data_id, group, namespace) = match &parts[..] {
         [data_id, group] => (data_id, group, String::new()),
+        // The public one has many names.
+        [data_id, group, namespace] if namespace.trim().is_empty() => (data_id, group, String::new()),
         [data_id, group, namespace] => (data_id, group, namespace.clone()),
         _ => return None,
     };

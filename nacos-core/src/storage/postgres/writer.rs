@@ -27,6 +27,8 @@ const WRITE_LOCK: &str = "pg_advisory_xact_lock(hashtextextended(current_schema(
 const POSITIONS: u64 = 4096;
 /// How often one transaction is tried that collides or loses its connection before it was to be committed.
 const TRIES: u32 = 5;
+/// The tables are analysed after so many batches, and again after eight times as many each.
+const ANALYSE_FIRST: u64 = 256;
 /// Rest before the database is looked for again, at first and at most.
 const REST: Duration = Duration::from_millis(100);
 const REST_MAX: Duration = Duration::from_secs(2);
@@ -81,11 +83,15 @@ enum Ended {
 pub(super) struct Writer {
     shared: Arc<Shared>,
     conn: Option<(PgConnection, Functions)>,
+    /// Batches committed by this process.
+    committed: u64,
+    /// The tables are analysed when there are so many.
+    analyse_at: u64,
 }
 
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, conn: None }
+        Self { shared, conn: None, committed: 0, analyse_at: ANALYSE_FIRST }
     }
 
     /// Connects, brings the schema up to date, and learns what is committed.
@@ -193,7 +199,10 @@ impl Writer {
                 break;
             };
             match transact(conn, functions, &group, &self.shared).await {
-                Ended::Committed(outcomes, first) => return self.answer(group, outcomes, first),
+                Ended::Committed(outcomes, first) => {
+                    self.answer(group, outcomes, first);
+                    return self.analyse_if_due().await;
+                }
                 Ended::NotBegun(error) => return group.into_iter().for_each(|job| job.answer(Err(error.clone()))),
                 Ended::Unknown(outcomes, why) => {
                     tracing::error!(why, "the database was lost while it committed");
@@ -214,7 +223,29 @@ impl Writer {
         group.into_iter().for_each(|job| job.answer(Err(StorageError::Unavailable(told.clone()))));
     }
 
-    fn answer(&self, group: Vec<Job>, outcomes: Vec<Result<Vec<u64>, StorageError>>, first: u64) {
+    /// Has Postgres look at the tables after the first writes, and each time that they may have grown much. Its own
+    /// daemon comes a minute later; meanwhile it would look up a key by an index that hardly narrows the search.
+    async fn analyse_if_due(&mut self) {
+        if self.committed < self.analyse_at {
+            return;
+        }
+        let Some((conn, _)) = &mut self.conn else { return };
+        self.analyse_at = self.committed.saturating_mul(8);
+        let done = answered(async {
+            let sql = "ANALYZE config_info, config_info_beta, config_info_tag, config_tags_relation, his_config_info";
+            Ok(conn.execute(sqlx::raw_sql(sql)).await.map(drop)?)
+        });
+        match done.await {
+            Ok(()) => {}
+            Err(Failure::Session(why)) => {
+                tracing::warn!(why, "the connection to the database broke");
+                let _ = self.connect().await;
+            }
+            Err(failure) => tracing::debug!(?failure, "tables not analysed"),
+        }
+    }
+
+    fn answer(&mut self, group: Vec<Job>, outcomes: Vec<Result<Vec<u64>, StorageError>>, first: u64) {
         let mut last = first;
         let outcomes: Vec<Outcome> = outcomes
             .into_iter()
@@ -228,6 +259,7 @@ impl Writer {
         // Before the answers: who has one must find its position reached.
         if last > first {
             self.shared.reached(Position(last));
+            self.committed += last - first;
         }
         for (job, outcome) in group.into_iter().zip(outcomes) {
             job.answer(outcome);
