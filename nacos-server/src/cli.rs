@@ -113,7 +113,8 @@ fn read_file(path: &Path) -> anyhow::Result<Option<SettingsFile>> {
 
 /// Shows work of several steps, each as [`progress`] does.
 pub(crate) fn steps() -> impl FnMut(&'static str, u64, u64) + Send {
-    let mut at: Option<(&str, Box<dyn FnMut(u64, u64) + Send>)> = None;
+    type Show = Box<dyn FnMut(u64, u64) + Send>;
+    let mut at: Option<(&str, Show)> = None;
     move |what, done, total| {
         if at.as_ref().is_none_or(|(step, _)| *step != what) {
             at = Some((what, Box::new(progress(what))));
