@@ -149,7 +149,7 @@ struct Shared {
     changes: broadcast::Sender<Change>,
 }
 
-/// The external database. See the [module](self).
+/// The external database. The head of its module says how it works.
 pub struct PostgresDatabaseOperate {
     shared: Arc<Shared>,
     queue: mpsc::Sender<Order>,
