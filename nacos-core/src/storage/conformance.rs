@@ -55,6 +55,8 @@ macro_rules! storage_conformance {
             values::times_round_trip_and_compare
             values::null_is_not_empty
             values::texts_compare_by_bytes
+            values::keys_are_as_long_as_nacos_lets_them_be
+            values::a_namespace_is_never_null
             values::like_minds_case_and_knows_wild_cards
             queries::what_was_answered_is_seen
             queries::pages_have_no_gap

@@ -93,6 +93,49 @@ pub async fn texts_compare_by_bytes(database: Database) {
     assert_eq!(above, all.into_iter().filter(|text| *text > "a").collect::<Vec<_>>());
 }
 
+static INSERT_WHOLE: StatementDef = StatementDef {
+    id: "conformance.insert_whole",
+    version: 1,
+    sql: "INSERT INTO config_info (id, data_id, group_id, tenant_id, gmt_create, gmt_modified, src_ip, c_desc, type, \
+          content) VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6, ?7, ?7, '')",
+};
+
+/// No column is narrower than what Nacos takes for it: 256 characters of a dataId, 128 of a group and of a namespace,
+/// IPv6 addresses, and descriptions of any length; of characters, not of bytes.
+pub async fn keys_are_as_long_as_nacos_lets_them_be(database: Database) {
+    let (data_id, group, tenant) = ("配".repeat(256), "置".repeat(128), "中".repeat(128));
+    let (ip, words) = ("fe80:0000:0000:0000:0000:0000:0000:0001%eth0.4094", "words ".repeat(1000));
+    let args: [Value; 7] = [
+        1.into(),
+        (&*data_id).into(),
+        (&*group).into(),
+        (&*tenant).into(),
+        Value::Time(1),
+        ip.into(),
+        (&*words).into(),
+    ];
+    done(&database, vec![INSERT_WHOLE.with(args.clone())]).await;
+    let sql = "SELECT data_id, group_id, tenant_id, src_ip, c_desc, type FROM config_info WHERE data_id = ?1";
+    let read = rows(&database, sql, [args[1].clone()]).await;
+    let expected = [&args[1], &args[2], &args[3], &args[5], &args[6], &args[6]].map(Clone::clone);
+    assert!(read == [expected], "not read back");
+    let mut again = args;
+    again[0] = 2.into();
+    assert!(matches!(run(&database, vec![INSERT_WHOLE.with(again)]).await, Err(StorageError::Conflict)));
+}
+
+/// The public namespace is the empty text, so that a key is there once: of NULLs a unique index takes any number.
+pub async fn a_namespace_is_never_null(database: Database) {
+    let insert = |id: i64, tenant: Value| {
+        let args = [id.into(), "d".into(), "G".into(), tenant, Value::Time(1), Value::Null, Value::Null];
+        vec![INSERT_WHOLE.with(args)]
+    };
+    done(&database, insert(1, "".into())).await;
+    assert!(matches!(run(&database, insert(2, "".into())).await, Err(StorageError::Conflict)));
+    assert!(matches!(run(&database, insert(3, Value::Null)).await, Err(StorageError::Refused(_))));
+    assert_eq!(counts(&database).await, (1, 0));
+}
+
 /// `LIKE`: `%` is any text, `_` any one character, all else is itself; an escape character takes their power.
 pub async fn like_minds_case_and_knows_wild_cards(database: Database) {
     let all = ["app.yaml", "App.yaml", "app_yaml", "app%yaml", "app\\yaml", "app", "配置.yaml", "xapp.yaml"];

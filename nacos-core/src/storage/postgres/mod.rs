@@ -51,10 +51,12 @@ use self::{
     connect::{ANSWER_TIMEOUT, ConnectError, Failure},
     dialect::{Numbered, translated},
     values::Bound,
-    writer::{Job, Order, Writer},
+    writer::Writer,
 };
 use super::{
-    Batch, Change, Committed, DatabaseOperate, Position, Query, Rows, StorageError, Value, group::Held, schema,
+    Batch, Change, Committed, DatabaseOperate, Position, Query, Rows, StorageError, Value,
+    group::{Held, Job, Order},
+    schema,
 };
 
 /// Changes of other servers that may wait to be taken; whoever falls behind is told that it missed some.

@@ -6,12 +6,12 @@
 use std::{sync::Arc, time::Duration};
 
 use sqlx::{Executor as _, Row as _, postgres::PgConnection};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use super::{
     super::{
         Batch, Committed, Position, StorageError,
-        group::{GROUP_BATCHES, GROUP_BYTES, Held},
+        group::{GROUP_BATCHES, GROUP_BYTES, Job, Order, Outcome},
     },
     PostgresError, Reach, Shared, answered, bound,
     connect::{self, ANSWER_TIMEOUT, ConnectError, Failure},
@@ -32,31 +32,6 @@ const ANALYSE_FIRST: u64 = 256;
 /// Rest before the database is looked for again, at first and at most.
 const REST: Duration = Duration::from_millis(100);
 const REST_MAX: Duration = Duration::from_secs(2);
-
-type Outcome = Result<Committed, StorageError>;
-
-/// A batch that waits, and who waits for it.
-pub(super) struct Job {
-    pub(super) batch: Batch,
-    pub(super) held: Held,
-    pub(super) answer: oneshot::Sender<Outcome>,
-}
-
-impl Job {
-    fn answer(self, outcome: Outcome) {
-        // Whoever is answered must find the room that the batch took free.
-        drop((self.batch, self.held));
-        // An error says that nobody waits any more.
-        let _ = self.answer.send(outcome);
-    }
-}
-
-/// What the task is told.
-pub(super) enum Order {
-    Run(Job),
-    /// Finish what waits, then end.
-    Stop,
-}
 
 /// Why the writer cannot write.
 pub(super) enum Unready {

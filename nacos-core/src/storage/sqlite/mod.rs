@@ -37,11 +37,12 @@ use tokio::sync::{
     oneshot, watch,
 };
 
-use self::{
-    readers::Readers,
-    writer::{Job, Order, Writer},
+use self::{readers::Readers, writer::Writer};
+use super::{
+    Batch, Committed, DatabaseOperate, Position, Query, Rows, StorageError,
+    group::{Held, Job, Order},
+    schema,
 };
-use super::{Batch, Committed, DatabaseOperate, Position, Query, Rows, StorageError, group::Held, schema};
 
 pub use open::OpenError;
 

@@ -18,12 +18,12 @@ use std::{
 };
 
 use rusqlite::{Connection, ErrorCode, MAIN_DB, wal::CheckpointMode};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 
 use super::{
     super::{
         Batch, Committed, Position, StorageError,
-        group::{GROUP_BATCHES, GROUP_BYTES, Held},
+        group::{GROUP_BATCHES, GROUP_BYTES, Job, Order, Outcome},
     },
     open::Lock,
     sql,
@@ -33,24 +33,6 @@ use super::{
 const CHECKPOINT_PAGES: i64 = 5000;
 /// How long a stop waits for a read that still holds an old state.
 const LAST_READ_WAIT: Duration = Duration::from_secs(1);
-
-type Outcome = Result<Committed, StorageError>;
-
-/// A batch that waits, and who waits for it.
-pub(super) struct Job {
-    pub(super) batch: Batch,
-    pub(super) held: Held,
-    pub(super) answer: oneshot::Sender<Outcome>,
-}
-
-impl Job {
-    fn answer(self, outcome: Outcome) {
-        // Whoever is answered must find the room that the batch took free.
-        drop((self.batch, self.held));
-        // An error says that nobody waits any more.
-        let _ = self.answer.send(outcome);
-    }
-}
 
 /// A file that must stay where it is: what is committed to one that was deleted or replaced is gone with it.
 struct Placed {
@@ -83,13 +65,6 @@ fn file_id(path: &Path) -> io::Result<FileId> {
     return Ok((std::os::unix::fs::MetadataExt::dev(&metadata), std::os::unix::fs::MetadataExt::ino(&metadata)));
     #[cfg(not(unix))]
     return Ok((0, u64::from(metadata.is_file())));
-}
-
-/// What the thread is told.
-pub(super) enum Order {
-    Run(Job),
-    /// Finish what waits, then end.
-    Stop,
 }
 
 /// Why a group was not committed.
