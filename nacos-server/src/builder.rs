@@ -199,17 +199,17 @@ impl Builder {
 
         let metrics = Metrics::new();
         let data = DataDir::open(&settings.server.home)?;
-        let database = match self.storage {
-            Some(storage) => Database::Own(storage),
-            None => Database::open(&settings, data.database()).await?,
-        };
-        database.show(&metrics);
-        let storage = database.operate();
         let worker = match settings.core.worker_id {
             Some(worker) => worker,
             None => (data.node_id()? % (u64::from(WORKER_MAX) + 1)) as u16,
         };
         let ids = Arc::new(Ids::new(worker));
+        let database = match self.storage {
+            Some(storage) => Database::Own(storage),
+            None => Database::open(&settings, data.database(), &ids).await?,
+        };
+        database.show(&metrics);
+        let storage = database.operate();
         let quota = i32::try_from(settings.config.capacity.tenant_quota).unwrap_or(i32::MAX);
         let namespaces = Arc::new(Namespaces::new(storage.clone(), ids.clone(), quota));
         let self_ip = settings.server.ip.clone().unwrap_or_else(|| own_ip(local_addr));

@@ -3,6 +3,7 @@
 use std::{fmt, path::PathBuf, sync::Arc};
 
 use nacos_core::{
+    id::Ids,
     metrics::Metrics,
     settings::{Settings, StorageSettings},
     storage::{
@@ -31,8 +32,9 @@ pub(crate) fn is_embedded(storage: &StorageSettings) -> bool {
 }
 
 impl Database {
-    /// Opens the one that the settings name; `path` is for the embedded one.
-    pub(crate) async fn open(settings: &Settings, path: PathBuf) -> Result<Self, StartError> {
+    /// Opens the one that the settings name; `path` is for the embedded one, and `ids` get a worker of
+    /// their own on the external one.
+    pub(crate) async fn open(settings: &Settings, path: PathBuf, ids: &Arc<Ids>) -> Result<Self, StartError> {
         if is_embedded(&settings.storage) {
             return Ok(Self::Embedded(local(settings, path).await?));
         }
@@ -44,7 +46,9 @@ impl Database {
                 from(settings, "spring.sql.init.platform")
             )));
         }
-        let options = postgres_options(settings)?;
+        // A worker that an operator chose is kept.
+        let ids = settings.core.worker_id.is_none().then(|| ids.clone());
+        let options = PostgresOptions { ids, ..postgres_options(settings)? };
         let shown: Vec<String> = options.servers.iter().map(ToString::to_string).collect();
         let database = PostgresDatabaseOperate::open(options).await?;
         Ok(Self::Postgres(Arc::new(database), shown.join(", ")))

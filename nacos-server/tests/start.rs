@@ -458,5 +458,5 @@ async fn a_disk_that_is_full_at_the_start_is_told() {
     }) else {
         return;
     };
-    refused(launch, 1, &["no space left"]).await;
+    refused(launch, 1, &["o space left"]).await;
 }

@@ -1,7 +1,13 @@
 //! Several servers on one database.
 
-use nacos_core::storage::DatabaseOperate as _;
-use nacos_core::storage::{Batch, Change, PostgresDatabaseOperate, Query, Reach, StorageError};
+use std::sync::Arc;
+
+use nacos_core::{
+    id::Ids,
+    storage::{
+        Batch, Change, DatabaseOperate as _, PostgresDatabaseOperate, PostgresOptions, Query, Reach, StorageError,
+    },
+};
 
 use crate::{KEYS, Schema, at_once, change, hears, is_ready, put, query, telling, told, within, write};
 
@@ -191,4 +197,27 @@ async fn of_two_servers_that_insert_one_key_one_is_told_of_the_conflict() {
         );
     }
     assert_eq!(schema.keys().await.len(), 40);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn servers_with_the_same_worker_id_settle_on_different_ones() {
+    let Some(schema) = Schema::new().await else { return };
+    let ids: Vec<_> = (0..3).map(|_| Arc::new(Ids::new(1023))).collect();
+    let open =
+        |ids: &Arc<Ids>| PostgresDatabaseOperate::open(PostgresOptions { ids: Some(ids.clone()), ..schema.options() });
+    let first = open(&ids[0]).await.unwrap();
+    let second = open(&ids[1]).await.unwrap();
+    assert_eq!([ids[0].worker(), ids[1].worker()], [1023, 0]);
+    // A server that reconnects keeps its own if it can.
+    schema.terminate("true").await;
+    write(&first, vec![put(1, "a", "x")]).await.unwrap();
+    write(&second, vec![put(2, "b", "x")]).await.unwrap();
+    assert_ne!(ids[0].worker(), ids[1].worker());
+    let freed = ids[0].worker();
+    first.close().await;
+    ids[2].set_worker(freed);
+    let third = open(&ids[2]).await.unwrap();
+    assert_eq!(ids[2].worker(), freed);
+    third.close().await;
+    second.close().await;
 }

@@ -100,7 +100,7 @@ pub(super) const CORE: &[OptionSpec] = &[
         "nacos.core.snowflake.worker-id",
         Kind::Integer { min: -1, max: 1023 },
         "-1",
-        "Worker number in new ids, other on each member. -1: from the stored node id.",
+        "Worker number in new ids, other on each member. -1: from the stored node id, on Postgres the next that is free.",
     ),
     option(
         "nacos.prometheus.metrics.enabled",

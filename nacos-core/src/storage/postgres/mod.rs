@@ -53,6 +53,8 @@ use self::{
     values::Bound,
     writer::Writer,
 };
+use crate::id::Ids;
+
 use super::{
     Batch, Change, Committed, DatabaseOperate, Position, Query, Rows, StorageError, Value,
     group::{Held, Job, Order},
@@ -80,6 +82,9 @@ pub struct PostgresOptions {
     pub max_waiting: usize,
     /// Most bytes of their texts. A batch that comes when none waits is let in whatever its size. Default 256 MiB.
     pub max_waiting_bytes: usize,
+    /// Ids whose worker no other server on this database may be: the first free one from theirs on is claimed with
+    /// every connection, and given back with it. Default: none.
+    pub ids: Option<Arc<Ids>>,
 }
 
 impl PostgresOptions {
@@ -92,6 +97,7 @@ impl PostgresOptions {
             connect_timeout: Duration::from_secs(5),
             max_waiting: 8192,
             max_waiting_bytes: 256 << 20,
+            ids: None,
         }
     }
 }

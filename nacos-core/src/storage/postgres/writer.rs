@@ -8,6 +8,8 @@ use std::{sync::Arc, time::Duration};
 use sqlx::{Executor as _, Row as _, postgres::PgConnection};
 use tokio::sync::mpsc;
 
+use crate::id::{Ids, WORKER_MAX};
+
 use super::{
     super::{
         Batch, Committed, Position, StorageError,
@@ -85,6 +87,10 @@ impl Writer {
         };
         let ready = async {
             migrate::run(&mut conn).await?;
+            if let Some(ids) = &self.shared.options.ids {
+                let claimed = claim(&mut conn, ids).await;
+                claimed.map_err(|failure| migrate::Error::Failed(format!("{failure:?}")))?;
+            }
             committed(&mut conn).await.map_err(|failure| migrate::Error::Failed(format!("{failure:?}")))
         };
         match ready.await {
@@ -240,6 +246,19 @@ impl Writer {
             job.answer(outcome);
         }
     }
+}
+
+/// Makes these the ids of a worker that no other session is: it is locked as long as this session lives.
+async fn claim(conn: &mut PgConnection, ids: &Ids) -> Result<(), Failure> {
+    let sql = "SELECT worker FROM (SELECT ($1 + step) % $2 AS worker FROM generate_series(0, $2 - 1) AS step) AS workers \
+               WHERE pg_try_advisory_lock(hashtext('nacos worker of ' || current_schema()), worker) LIMIT 1";
+    let count = i32::from(WORKER_MAX) + 1;
+    let free = sqlx::query_scalar::<_, i32>(sql).bind(i32::from(ids.worker())).bind(count);
+    match answered(async { Ok(free.fetch_optional(conn).await?) }).await? {
+        Some(worker) => ids.set_worker(worker as u16),
+        None => tracing::warn!("more servers than worker ids on one database: ids may come twice"),
+    }
+    Ok(())
 }
 
 /// The last position that is committed: under the lock nobody is between drawing one and committing.
