@@ -279,16 +279,20 @@ impl Dump {
         mut stop: watch::Receiver<bool>,
     ) {
         let mut since = clock::wall_ms();
-        let mut due = !whole;
+        let (mut due, mut missed) = (!whole, false);
         let mut failing = false;
         loop {
             if due {
                 let begun = clock::wall_ms();
                 // Clocks of writers differ a little; a row seen twice costs a look.
                 let from = since - 5_000;
-                let done = if whole { self.check_changed(from).await } else { self.all(|_, _| {}).await.map(drop) };
+                let done = match whole {
+                    false => self.all(|_, _| {}).await.map(drop),
+                    true if missed => self.check_missed(from).await,
+                    true => self.check_changed(from).await,
+                };
                 match done {
-                    Ok(()) => (since, whole, due, failing) = (begun, true, false, false),
+                    Ok(()) => (since, whole, due, missed, failing) = (begun, true, false, false, false),
                     Err(error) => {
                         self.store_failed.inc();
                         if !std::mem::replace(&mut failing, true) {
@@ -301,7 +305,9 @@ impl Dump {
             tokio::select! {
                 _ = stopped(&mut stop) => return,
                 () = tokio::time::sleep(pause) => due = true,
-                change = others.recv() => due |= !self.take_changes(change, &mut others).await,
+                change = others.recv() => if !self.take_changes(change, &mut others).await {
+                    (due, missed) = (true, true);
+                },
             }
         }
     }
@@ -337,6 +343,21 @@ impl Dump {
                 () = tokio::time::sleep(FORGET_EVERY) => self.cache.forget_removed(before),
             }
         }
+    }
+
+    /// Looks for what was changed without a word: changed rows, and beta and tag contents that are gone, which leave no
+    /// row behind to tell of it.
+    async fn check_missed(&self, since: i64) -> Result<(), StorageError> {
+        self.check_changed(since).await?;
+        let there = self.repository.beta_and_tags().await?;
+        for key in self.cache.keys() {
+            let Some(item) = self.cache.get(key.as_parts()) else { continue };
+            let mut parts = item.variants().map(|(part, _)| part).filter(|part| *part != Part::Formal);
+            if parts.any(|part| !there.contains(&(key.clone(), part))) {
+                self.refresh(&key).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn check_changed(&self, since: i64) -> Result<(), StorageError> {

@@ -161,7 +161,7 @@ pub enum MigrateError {
     /// After all was written the two differ: somebody wrote to one of them.
     #[error(
         "{table} differs: {source_rows} rows with MD5 {source_md5} were read, {target_rows} with {target_md5} are \
-             there; did a server write meanwhile? Stop it, and run this again"
+             there; did a server write meanwhile? Stop it, empty the target if it wrote there, and run this again"
     )]
     Differs {
         /// The table.

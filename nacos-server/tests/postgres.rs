@@ -281,3 +281,30 @@ async fn connections_are_encrypted_and_the_servers_name_checked_where_the_url_sa
         assert!(err.contains("the database refused the connection") && err.contains("certificate"), "{err}");
     }
 }
+
+/// Removing a beta content leaves no row that tells of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_was_removed_while_nobody_could_be_told_is_noticed() {
+    let Some(postgres) = Postgres::new("removals while a server is cut off").await else { return };
+    let (here, cut_off) = (Server::start(&borrowed(&postgres.direct_options())).await, start(&postgres).await);
+    let (mut client, mut other) = (here.client(), cut_off.client());
+    publish(&mut client, "d", "formal").await;
+    client.ask(publishing("d", "beta").header("betaIps", "1.1.1.1")).await.good();
+    client.ask(publishing("d", "tagged").form("tag", "t")).await.good();
+    let beta = || of("GET", "d").header("X-Forwarded-For", "1.1.1.1");
+    let tag = || of("GET", "d").query("tag", "t");
+    eventually("beta and tag", async || {
+        (other.ask(beta()).await.text() == "beta" && other.ask(tag()).await.text() == "tagged").then_some(())
+    })
+    .await;
+    postgres.shut(true);
+    client.ask(of("DELETE", "d").query("beta", "true")).await.good();
+    client.ask(of("DELETE", "d").query("tag", "t")).await.good();
+    postgres.shut(false);
+    eventually("beta and tag to be gone", async || {
+        (other.ask(beta()).await.text() == "formal" && other.ask(tag()).await.status == 404).then_some(())
+    })
+    .await;
+    here.stop().await;
+    cut_off.stop().await;
+}

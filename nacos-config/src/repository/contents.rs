@@ -1,6 +1,6 @@
 //! All stored contents, for the dump: of one key, of everything page by page, and what changed since a time.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use nacos_core::{
     key::ConfigKey,
@@ -115,6 +115,21 @@ impl Repository {
             page.contents.push((key, part, stored));
         }
         Ok(page)
+    }
+
+    /// Which keys have beta contents, and contents of which tags. There are few of them.
+    pub async fn beta_and_tags(&self) -> Result<HashSet<(ConfigKey, Part)>, StorageError> {
+        let mut found = HashSet::new();
+        let beta = "SELECT data_id, group_id, tenant_id, NULL FROM config_info_beta";
+        let tags = "SELECT data_id, group_id, tenant_id, tag_id FROM config_info_tag";
+        for sql in [beta, tags] {
+            for row in self.db.query(Query::new(sql, [])).await?.rows {
+                let mut row = Reader::new(row);
+                let key = ConfigKey::new(&row.shared()?, &row.shared()?, &row.maybe_shared()?.unwrap_or_default());
+                found.insert((key, row.maybe_shared()?.map_or(Part::Beta, Part::Tag)));
+            }
+        }
+        Ok(found)
     }
 
     /// How many rows a table has.

@@ -71,6 +71,15 @@ impl Postgres {
         self.options_with(&self.gate.ip().to_string(), "")
     }
 
+    /// The same, past the gate.
+    pub fn direct_options(&self) -> Vec<(String, String)> {
+        let behind = self.url.rsplit_once('@').unwrap().1.split('/').next().unwrap();
+        let gate = self.gate.to_string();
+        let mut options = self.options();
+        options[1].1 = options[1].1.replace(&gate, behind);
+        options
+    }
+
     /// The same, with the server under this name and more in its URL.
     pub fn options_with(&self, host: &str, more: &str) -> Vec<(String, String)> {
         let (login, rest) = self.url.strip_prefix("postgresql://").unwrap().rsplit_once('@').unwrap();

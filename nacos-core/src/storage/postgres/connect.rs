@@ -50,7 +50,10 @@ pub(super) async fn connect(
 
 async fn one(server: &Server) -> Result<PgConnection, ConnectError> {
     let failed = |error: sqlx::Error| {
-        let refused = code(&error).is_some_and(|code| code.starts_with("28") || code.starts_with("3D"))
+        // What it answers, it means, unless it says that it is starting, stopping, or has no room.
+        let passing =
+            |code: &str| ["08", "25", "40", "53", "55", "57", "58", "XX"].iter().any(|class| code.starts_with(class));
+        let refused = code(&error).is_some_and(|code| !passing(&code))
             || matches!(&error, sqlx::Error::Tls(_) | sqlx::Error::Configuration(_))
             // What TLS makes of a certificate that it does not accept.
             || matches!(&error, sqlx::Error::Io(broken) if broken.kind() == std::io::ErrorKind::InvalidData);
