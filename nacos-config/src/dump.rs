@@ -25,7 +25,14 @@ use nacos_core::{
 };
 use parking_lot::Mutex;
 use prometheus::{Histogram, IntCounter};
-use tokio::sync::{Notify, broadcast, broadcast::error::RecvError, watch};
+use tokio::{
+    sync::{
+        Notify, broadcast,
+        broadcast::error::{RecvError, TryRecvError},
+        watch,
+    },
+    time::Instant,
+};
 
 use crate::{
     cache::{Applied, ConfigCache, Variant},
@@ -52,6 +59,8 @@ pub const CHANGES_BEHIND_MAX: usize = 4096;
 const PAGE: i64 = 200;
 /// The position of what was read from disk copies: before all that a store commits.
 const COPIED: Position = Position(1);
+/// The interval of checks that are switched off.
+const NEVER: Duration = Duration::from_secs(10 * 365 * 86_400);
 /// Rest before changed rows are looked for again, after that failed.
 const CHECK_AGAIN: Duration = Duration::from_secs(1);
 /// Keys changed by other servers that are read again together, and how many at the same time.
@@ -278,37 +287,47 @@ impl Dump {
         mut whole: bool,
         mut stop: watch::Receiver<bool>,
     ) {
+        let rest = interval.unwrap_or(NEVER);
         let mut since = clock::wall_ms();
-        let (mut due, mut missed) = (!whole, false);
-        let mut failing = false;
+        let mut next = if whole { Instant::now() + rest } else { Instant::now() };
+        let (mut missed, mut failing, mut told) = (false, false, true);
         loop {
-            if due {
-                let begun = clock::wall_ms();
-                // Clocks of writers differ a little; a row seen twice costs a look.
-                let from = since - 5_000;
-                let done = match whole {
-                    false => self.all(|_, _| {}).await.map(drop),
-                    true if missed => self.check_missed(from).await,
-                    true => self.check_changed(from).await,
-                };
-                match done {
-                    Ok(()) => (since, whole, due, missed, failing) = (begun, true, false, false, false),
-                    Err(error) => {
-                        self.store_failed.inc();
-                        if !std::mem::replace(&mut failing, true) {
-                            tracing::warn!(error = %Report(&error), "changed rows not read; tried again until they are");
-                        }
+            tokio::select! {
+                () = stopped(&mut stop) => return,
+                // Not put off by what is told meanwhile.
+                () = tokio::time::sleep_until(next) => {}
+                change = others.recv(), if told => {
+                    match change {
+                        Err(RecvError::Closed) => told = false,
+                        change => if !self.take_changes(change, &mut others).await {
+                            (missed, next) = (true, Instant::now());
+                        },
                     }
+                    continue;
                 }
             }
-            let pause = if due { CHECK_AGAIN } else { interval.unwrap_or(Duration::MAX) };
-            tokio::select! {
-                _ = stopped(&mut stop) => return,
-                () = tokio::time::sleep(pause) => due = true,
-                change = others.recv() => if !self.take_changes(change, &mut others).await {
-                    (due, missed) = (true, true);
-                },
-            }
+            let begun = clock::wall_ms();
+            // Clocks of writers differ a little; a row seen twice costs a look.
+            let from = since - 5_000;
+            let done = match whole {
+                false => self.all(|_, _| {}).await.map(drop),
+                true if missed => self.check_missed(from).await,
+                true => self.check_changed(from).await,
+            };
+            let pause = match done {
+                Ok(()) => {
+                    (since, whole, missed, failing) = (begun, true, false, false);
+                    rest
+                }
+                Err(error) => {
+                    self.store_failed.inc();
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::warn!(error = %Report(&error), "changed rows not read; tried again until they are");
+                    }
+                    CHECK_AGAIN
+                }
+            };
+            next = Instant::now() + pause;
         }
     }
 
@@ -323,7 +342,14 @@ impl Dump {
                 Ok(Change::Told(told)) => keys.extend(changed_key(&told)),
                 Ok(_) | Err(_) => complete = false,
             }
-            next = if keys.len() < CHANGES_AT_ONCE { others.try_recv().ok().map(Ok) } else { None };
+            if keys.len() >= CHANGES_AT_ONCE {
+                break;
+            }
+            next = match others.try_recv() {
+                Ok(change) => Some(Ok(change)),
+                Err(TryRecvError::Lagged(count)) => Some(Err(RecvError::Lagged(count))),
+                Err(TryRecvError::Empty | TryRecvError::Closed) => None,
+            };
         }
         let read: Vec<bool> = futures_util::stream::iter(keys)
             .map(|key| async move { self.refresh(&key).await.is_ok() })
@@ -339,7 +365,7 @@ impl Dump {
             // What was removed before this minute began: no write of then can still be on its way.
             let before = Position(self.latest.load(Ordering::Relaxed));
             tokio::select! {
-                _ = stop.wait_for(|stop| *stop) => return,
+                () = stopped(&mut stop) => return,
                 () = tokio::time::sleep(FORGET_EVERY) => self.cache.forget_removed(before),
             }
         }
@@ -391,16 +417,16 @@ impl Dump {
         let mut delay = DISK_DELAY;
         loop {
             let stopping = tokio::select! {
-                _ = stop.wait_for(|stop| *stop) => true,
+                () = stopped(&mut stop) => true,
                 () = self.dirtied.notified() => false,
             };
             if !stopping {
                 tokio::select! {
-                    _ = stop.wait_for(|stop| *stop) => {}
+                    () = stopped(&mut stop) => {}
                     () = tokio::time::sleep(delay) => {}
                 }
             }
-            let begun = tokio::time::Instant::now();
+            let begun = Instant::now();
             self.write_dirty(&disk).await;
             if stopping {
                 return;
@@ -495,5 +521,38 @@ impl Dump {
             self.dirty.lock().extend(outdated);
             self.dirtied.notify_one();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nacos_core::{
+        id::Ids,
+        storage::{LocalDatabaseOperate, LocalOptions},
+    };
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_lag_among_changes_that_are_taken_together_is_a_miss() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = LocalDatabaseOperate::open(LocalOptions::new(folder.path().join("nacos.db"))).unwrap();
+        let repository = Repository::new(Arc::new(db), Arc::new(Ids::new(0)));
+        let cache = Arc::new(ConfigCache::new(1 << 20));
+        let switches = Arc::new(Switches::new());
+        let dump = Dump::new(cache, repository, None, switches, Trace::disabled(), &Metrics::new());
+        let (sender, mut others) = broadcast::channel(2);
+        let tell = |count: usize| {
+            for number in 0..count {
+                sender.send(Change::Told(format!("config d{number}+g").into())).unwrap();
+            }
+        };
+        tell(2);
+        let first = others.recv().await;
+        assert!(dump.take_changes(first, &mut others).await, "nothing was missed");
+        tell(1);
+        let first = others.recv().await;
+        tell(5);
+        assert!(!dump.take_changes(first, &mut others).await, "three were");
     }
 }

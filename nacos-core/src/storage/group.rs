@@ -5,14 +5,14 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
-use super::{Batch, Committed, StorageError, Value};
+use super::{Batch, Committed, Position, StorageError, Value};
 
 /// Most batches committed together.
-pub(super) const GROUP_BATCHES: usize = 512;
+const GROUP_BATCHES: usize = 512;
 /// Bytes of texts after which no further batch joins a group.
-pub(super) const GROUP_BYTES: usize = 16 << 20;
+const GROUP_BYTES: usize = 16 << 20;
 
 pub(super) type Outcome = Result<Committed, StorageError>;
 
@@ -39,9 +39,38 @@ pub(super) enum Order {
     Stop,
 }
 
+/// This order's batch, and those that wait behind it, as many as are committed together. A stop closes the queue.
+pub(super) fn gather(order: Order, queue: &mut mpsc::Receiver<Order>) -> Vec<Job> {
+    let mut group = Vec::new();
+    let (mut next, mut bytes) = (Some(order), 0);
+    while let Some(order) = next {
+        match order {
+            Order::Run(job) => {
+                bytes += job.held.bytes;
+                group.push(job);
+            }
+            Order::Stop => queue.close(),
+        }
+        let room = group.len() < GROUP_BATCHES && bytes < GROUP_BYTES;
+        next = if room { queue.try_recv().ok() } else { None };
+    }
+    group
+}
+
+/// Gives each batch that was committed the next position after `first`. Says the last one that was given.
+pub(super) fn positioned(touched: Vec<Result<Vec<u64>, StorageError>>, first: u64) -> (Vec<Outcome>, u64) {
+    let mut last = first;
+    let mut position = |touched| {
+        last += 1;
+        Committed { touched, position: Position(last) }
+    };
+    let outcomes = touched.into_iter().map(|one| one.map(&mut position)).collect();
+    (outcomes, last)
+}
+
 /// A share of the bytes that may wait, given back when dropped.
 pub(super) struct Held {
-    pub(super) bytes: usize,
+    bytes: usize,
     sum: Arc<AtomicUsize>,
 }
 

@@ -85,7 +85,7 @@ impl Postgres {
         let (login, rest) = self.url.strip_prefix("postgresql://").unwrap().rsplit_once('@').unwrap();
         let database = rest.split_once('/').unwrap().1;
         let (user, password) = login.split_once(':').unwrap();
-        let password = percent_decoded(password);
+        let password = percent_encoding::percent_decode_str(password).decode_utf8().unwrap().into_owned();
         let port = self.gate.port();
         let url = format!("jdbc:postgresql://{host}:{port}/{database}?currentSchema={}{more}", self.name);
         [
@@ -97,19 +97,4 @@ impl Postgres {
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .to_vec()
     }
-}
-
-fn percent_decoded(text: &str) -> String {
-    let mut bytes = Vec::new();
-    let mut rest = text.as_bytes();
-    while let Some((first, more)) = rest.split_first() {
-        if *first == b'%' {
-            bytes.push(u8::from_str_radix(std::str::from_utf8(&more[..2]).unwrap(), 16).unwrap());
-            rest = &more[2..];
-        } else {
-            bytes.push(*first);
-            rest = more;
-        }
-    }
-    String::from_utf8(bytes).unwrap()
 }

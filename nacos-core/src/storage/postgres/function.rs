@@ -81,23 +81,25 @@ impl Functions {
         Ok(())
     }
 
-    /// Runs batches of one kind. `None` if there is no function for it.
-    pub(super) async fn run(
-        &self,
-        conn: &mut PgConnection,
-        kind: &Kind,
-        batches: &[&Batch],
-    ) -> Option<Result<Vec<Result<Vec<u64>, StorageError>>, Failure>> {
-        let name = self.0.get(kind)?.as_ref()?;
-        let sql = format!("SELECT {name}($1::text[])");
-        let rows = rows(batches);
-        let answers = sqlx::query_scalar::<_, Vec<String>>(sqlx::AssertSqlSafe(sql)).bind(rows).fetch_one(conn).await;
-        Some(match answers {
-            Ok(answers) if answers.len() == batches.len() => Ok(answers.iter().map(|one| outcome(one)).collect()),
-            Ok(_) => Err(Failure::Session("fewer answers than batches".to_owned())),
-            Err(error) => Err(error.into()),
-        })
+    /// The function for batches of this kind, if there is one.
+    pub(super) fn name(&self, kind: &Kind) -> Option<&str> {
+        self.0.get(kind)?.as_deref()
     }
+}
+
+/// Runs batches of one kind by their function.
+pub(super) async fn run(
+    conn: &mut PgConnection,
+    name: &str,
+    batches: &[&Batch],
+) -> Result<Vec<Result<Vec<u64>, StorageError>>, Failure> {
+    let sql = format!("SELECT {name}($1::text[])");
+    let call = sqlx::query_scalar::<_, Vec<String>>(sqlx::AssertSqlSafe(sql)).bind(rows(batches));
+    let answers = call.fetch_one(conn).await?;
+    if answers.len() != batches.len() {
+        return Err(Failure::Session("fewer answers than batches".to_owned()));
+    }
+    Ok(answers.iter().map(|one| outcome(one)).collect())
 }
 
 /// An array of arrays of texts, as Postgres reads it: sqlx has arrays of one dimension alone.

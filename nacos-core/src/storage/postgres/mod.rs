@@ -74,8 +74,6 @@ pub struct PostgresOptions {
     pub servers: Vec<PostgresServer>,
     /// Most connections for reading at once; one for writing and one that listens come on top. Default 20.
     pub max_connections: u32,
-    /// Connections for reading that are kept while idle. Default 2.
-    pub min_connections: u32,
     /// Longest wait for a connection. Default 5 s.
     pub connect_timeout: Duration,
     /// Most batches that wait to be written. Default 8192.
@@ -93,7 +91,6 @@ impl PostgresOptions {
         Self {
             servers,
             max_connections: 20,
-            min_connections: 2,
             connect_timeout: Duration::from_secs(5),
             max_waiting: 8192,
             max_waiting_bytes: 256 << 20,
@@ -347,7 +344,6 @@ impl Shared {
 fn pool(options: &PostgresOptions, at: usize) -> PgPool {
     PgPoolOptions::new()
         .max_connections(options.max_connections)
-        .min_connections(0)
         .acquire_timeout(options.connect_timeout)
         .idle_timeout(Duration::from_secs(600))
         // A connection that broke is noticed by its use, which is tried again; asking before would double the trips.

@@ -12,13 +12,13 @@ use crate::id::{Ids, WORKER_MAX};
 
 use super::{
     super::{
-        Batch, Committed, Position, StorageError,
-        group::{GROUP_BATCHES, GROUP_BYTES, Job, Order, Outcome},
+        Batch, Position, StorageError,
+        group::{Job, Order, gather, positioned},
     },
     PostgresError, Reach, Shared, answered, bound,
-    connect::{self, ANSWER_TIMEOUT, ConnectError, Failure},
+    connect::{self, ConnectError, Failure},
     dialect::{Numbered, translated},
-    function::{Functions, Kind},
+    function::{self, Functions, Kind},
     listen, migrate,
 };
 
@@ -127,7 +127,6 @@ impl Writer {
     /// Serves the queue until it is closed and empty.
     pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Order>) {
         let mut rest = REST;
-        let mut group = Vec::new();
         loop {
             let order = if self.conn.is_some() {
                 tokio::select! {
@@ -147,19 +146,7 @@ impl Writer {
                 }
             };
             let Some(order) = order else { break };
-            let (mut next, mut bytes) = (Some(order), 0);
-            while let Some(order) = next {
-                match order {
-                    Order::Run(job) => {
-                        bytes += job.held.bytes;
-                        group.push(job);
-                    }
-                    Order::Stop => queue.close(),
-                }
-                let room = group.len() < GROUP_BATCHES && bytes < GROUP_BYTES;
-                next = if room { queue.try_recv().ok() } else { None };
-            }
-            self.serve(std::mem::take(&mut group)).await;
+            self.serve(gather(order, &mut queue)).await;
         }
         if let Some((conn, _)) = self.conn {
             let _ = sqlx::Connection::close(conn).await;
@@ -227,16 +214,7 @@ impl Writer {
     }
 
     fn answer(&mut self, group: Vec<Job>, outcomes: Vec<Result<Vec<u64>, StorageError>>, first: u64) {
-        let mut last = first;
-        let outcomes: Vec<Outcome> = outcomes
-            .into_iter()
-            .map(|outcome| {
-                outcome.map(|touched| {
-                    last += 1;
-                    Committed { touched, position: Position(last) }
-                })
-            })
-            .collect();
+        let (outcomes, last) = positioned(outcomes, first);
         // Before the answers: who has one must find its position reached.
         if last > first {
             self.shared.reached(Position(last));
@@ -359,8 +337,8 @@ async fn run(
     let kind = kinds.first()?.as_ref()?;
     let alike = kinds.iter().take_while(|other| other.as_ref() == Some(kind)).count();
     let batches: Vec<&Batch> = group[..alike].iter().map(|job| &job.batch).collect();
-    let silent = |_| Some(Err(Failure::Session("no answer from the database".to_owned())));
-    tokio::time::timeout(ANSWER_TIMEOUT, functions.run(conn, kind, &batches)).await.unwrap_or_else(silent)
+    let name = functions.name(kind)?;
+    Some(answered(function::run(conn, name, &batches)).await)
 }
 
 /// Ends the transaction without a trace.

@@ -22,8 +22,8 @@ use tokio::sync::{mpsc, watch};
 
 use super::{
     super::{
-        Batch, Committed, Position, StorageError,
-        group::{GROUP_BATCHES, GROUP_BYTES, Job, Order, Outcome},
+        Batch, StorageError,
+        group::{Job, Order, gather, positioned},
     },
     open::Lock,
     sql,
@@ -113,7 +113,6 @@ impl Writer {
 
     /// Serves the queue until it is closed and empty, then moves the log into the database.
     pub(super) fn run(mut self, mut queue: mpsc::Receiver<Order>) -> Result<(), StorageError> {
-        let mut group = Vec::new();
         let mut shared = false;
         while let Some(order) = queue.blocking_recv() {
             if shared {
@@ -121,18 +120,7 @@ impl Writer {
                 // Costs nothing when no other thread can run, and a lone writer never comes here.
                 std::thread::yield_now();
             }
-            let (mut next, mut bytes) = (Some(order), 0);
-            while let Some(order) = next {
-                match order {
-                    Order::Run(job) => {
-                        bytes += job.held.bytes;
-                        group.push(job);
-                    }
-                    Order::Stop => queue.close(),
-                }
-                let room = group.len() < GROUP_BATCHES && bytes < GROUP_BYTES;
-                next = if room { queue.try_recv().ok() } else { None };
-            }
+            let mut group = gather(order, &mut queue);
             shared = group.len() > 1;
             self.serve(&mut group);
             self.checkpoint_if_due();
@@ -147,17 +135,7 @@ impl Writer {
         }
         match self.commit(group) {
             Ok(outcomes) => {
-                let first = self.position.load(Ordering::Relaxed);
-                let mut last = first;
-                let outcomes: Vec<Outcome> = outcomes
-                    .into_iter()
-                    .map(|outcome| {
-                        outcome.map(|touched| {
-                            last += 1;
-                            Committed { touched, position: Position(last) }
-                        })
-                    })
-                    .collect();
+                let (outcomes, last) = positioned(outcomes, self.position.load(Ordering::Relaxed));
                 // Before the answers: who has one must find its position reached.
                 self.position.store(last, Ordering::Release);
                 for (job, outcome) in group.drain(..).zip(outcomes) {
