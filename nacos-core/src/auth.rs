@@ -21,6 +21,8 @@ pub enum Action {
 pub enum Resource {
     /// The configuration that the request's parameters name: `namespace:group:config/dataId`.
     Config,
+    /// The service that the request's parameters name: `namespace:group:naming/serviceName`.
+    Naming,
     /// A resource of this literal name, matched as it stands: `nacos/admin`, `/v1/cs/ops`.
     Named(&'static str),
 }

@@ -222,6 +222,113 @@ impl KeyParts<'_> {
     }
 }
 
+/// The namespace of services that is meant when none is named. Unlike configurations, services of the public namespace
+/// bear its name.
+pub const DEFAULT_NAMESPACE: &str = "public";
+
+/// What names one service: namespace, group and name.
+///
+/// One allocation, shared by all clones, which are what tables, events and timers hold.
+#[derive(Clone)]
+pub struct ServiceKey {
+    /// `group@@name`, then the namespace, so that the name under which clients know a service is a slice.
+    text: Arc<str>,
+    group_end: u32,
+    name_end: u32,
+}
+
+impl ServiceKey {
+    /// A key of these parts, taken as they are; the edge has checked them.
+    pub fn new(namespace: &str, group: &str, name: &str) -> Self {
+        let mut text = String::with_capacity(namespace.len() + group.len() + name.len() + GROUP_SPLITTER.len());
+        text.push_str(group);
+        text.push_str(GROUP_SPLITTER);
+        text.push_str(name);
+        let name_end = text.len() as u32;
+        text.push_str(namespace);
+        // The edge refuses longer names by far; a key of 4 GiB cannot arrive here.
+        Self { text: text.into(), group_end: group.len() as u32, name_end }
+    }
+
+    /// A key of a namespace and `group@@name`; without `@@` the group is `DEFAULT_GROUP`.
+    pub fn of_grouped(namespace: &str, grouped: &str) -> Self {
+        let (group, name) = split_grouped(grouped);
+        Self::new(namespace, group, name)
+    }
+
+    /// The namespace.
+    pub fn namespace(&self) -> &str {
+        &self.text[self.name_end as usize..]
+    }
+
+    /// The group.
+    pub fn group(&self) -> &str {
+        &self.text[..self.group_end as usize]
+    }
+
+    /// The name without the group.
+    pub fn name(&self) -> &str {
+        &self.text[self.group_end as usize + GROUP_SPLITTER.len()..self.name_end as usize]
+    }
+
+    /// `group@@name`, as clients write it.
+    pub fn grouped(&self) -> &str {
+        &self.text[..self.name_end as usize]
+    }
+}
+
+/// What stands between group and name of a service.
+pub const GROUP_SPLITTER: &str = "@@";
+
+/// Group and name of `group@@name`; the group is `DEFAULT_GROUP` where there is no `@@`, and what follows a second one
+/// is left out (Nacos `NamingUtils.getGroupName`, `getServiceName`).
+pub fn split_grouped(grouped: &str) -> (&str, &str) {
+    let Some((group, rest)) = grouped.split_once(GROUP_SPLITTER) else { return (DEFAULT_GROUP, grouped) };
+    (group, rest.split_once(GROUP_SPLITTER).map_or(rest, |(name, _)| name))
+}
+
+impl PartialEq for ServiceKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.group_end == other.group_end
+            && self.name_end == other.name_end
+            && (Arc::ptr_eq(&self.text, &other.text) || self.text == other.text)
+    }
+}
+
+impl Eq for ServiceKey {}
+
+impl Hash for ServiceKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.grouped().hash(state);
+        self.namespace().hash(state);
+    }
+}
+
+impl PartialOrd for ServiceKey {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// By namespace, then group, then name: the order of all lists.
+impl Ord for ServiceKey {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.namespace(), self.group(), self.name()).cmp(&(other.namespace(), other.group(), other.name()))
+    }
+}
+
+impl fmt::Debug for ServiceKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for ServiceKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}##{}", self.namespace(), self.grouped())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -262,5 +369,13 @@ mod tests {
         assert_eq!(ConfigKey::parse_group_key("a%2Cb+g"), None);
         assert_eq!(ConfigKey::parse_group_key("a"), None);
         assert_eq!(ConfigKey::parse_group_key("a+g+n+x"), None);
+    }
+
+    #[test]
+    fn a_service_key_gives_its_parts_back() {
+        let key = ServiceKey::of_grouped("dev", "g@@s");
+        assert_eq!((key.namespace(), key.group(), key.name(), key.grouped()), ("dev", "g", "s", "g@@s"));
+        assert_eq!(ServiceKey::of_grouped("public", "s"), ServiceKey::new("public", DEFAULT_GROUP, "s"));
+        assert_ne!(ServiceKey::new("a", "b", "c"), ServiceKey::new("", "b", "ca"));
     }
 }

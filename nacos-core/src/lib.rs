@@ -5,6 +5,7 @@
 
 pub mod auth;
 pub mod clock;
+pub mod consistency;
 pub mod error;
 pub mod event;
 pub mod id;

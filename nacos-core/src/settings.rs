@@ -35,8 +35,8 @@ pub use input::{Flag, SettingsFile, SettingsInput, Source, split_set};
 pub use option::{Effect, ImageVariable, Kind, OptionSpec, Unit};
 pub use typed::{
     AuthSettings, CapacitySettings, ClusterSettings, ConfigSettings, CoreSettings, DatabaseSettings, DumpSettings,
-    EmbeddedLimits, FunctionMode, HttpSettings, LogSettings, NotifySettings, PeerIdentity, PoolSettings,
-    SearchSettings, Secret, ServerSettings, StorageSettings,
+    EmbeddedLimits, FunctionMode, HttpSettings, LogSettings, NamingSettings, NotifySettings, PeerIdentity,
+    PoolSettings, SearchSettings, Secret, ServerSettings, StorageSettings,
 };
 pub use value::Value;
 
@@ -63,6 +63,8 @@ pub struct Settings {
     pub core: CoreSettings,
     /// Configuration management.
     pub config: ConfigSettings,
+    /// Service discovery.
+    pub naming: NamingSettings,
     specs: Vec<OptionSpec>,
     entries: Vec<Entry>,
     others: BTreeMap<String, String>,
@@ -100,8 +102,9 @@ impl Settings {
         }
         let others = resolve::others(&names, &layers);
         let Layers { warnings, no_effect, .. } = layers;
-        let typed::Typed { server, http, logs, storage, cluster, auth, core, config } = typed;
-        let settings = Self { server, http, logs, storage, cluster, auth, core, config, specs, entries, others };
+        let typed::Typed { server, http, logs, storage, cluster, auth, core, config, naming } = typed;
+        let settings =
+            Self { server, http, logs, storage, cluster, auth, core, config, naming, specs, entries, others };
         Ok(Loaded { settings, warnings, no_effect })
     }
 
@@ -176,6 +179,7 @@ impl fmt::Debug for Settings {
             .field("auth", &self.auth)
             .field("core", &self.core)
             .field("config", &self.config)
+            .field("naming", &self.naming)
             .finish_non_exhaustive()
     }
 }

@@ -85,7 +85,7 @@ pub(super) async fn query(
             record.md5 = Some(variant.md5.bytes());
             record.part = TracePart::from(&part);
             let (kind, body) = match style {
-                Style::Text => (config_type.content_type(), Body::from(content)),
+                Style::Text | Style::Bare => (config_type.content_type(), Body::from(content)),
                 Style::Result => (JSON, result_body(&content)?),
             };
             let mut response = Response::new(body);
@@ -143,7 +143,7 @@ fn result_body(content: &[u8]) -> Result<Body, Fault> {
 fn missing(style: Style, known: Option<ConfigType>) -> Response {
     const TEXT: &str = "config data not exist";
     let body = match style {
-        Style::Text => format!("{TEXT}\n"),
+        Style::Text | Style::Bare => format!("{TEXT}\n"),
         Style::Result => {
             let code = ErrorCode::ResourceNotFound;
             let body = ResultBody { code: code.code(), message: Some(code.text()), data: TEXT };

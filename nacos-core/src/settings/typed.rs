@@ -212,6 +212,28 @@ pub struct ConfigSettings {
     pub notify: NotifySettings,
 }
 
+/// Service discovery.
+#[derive(Debug, Clone)]
+pub struct NamingSettings {
+    /// `nacos.naming.expireInstance`: instances whose heartbeats stay away are removed.
+    pub expire_instances: bool,
+    /// `nacos.naming.clean.empty-service.interval`: how often empty services are looked for.
+    pub clean_services_interval: Duration,
+    /// `nacos.naming.clean.empty-service.expired-time`: how long a service stays though nobody is in it.
+    pub empty_service_expires: Duration,
+    /// `nacos.naming.clean.expired-metadata.interval`: how often metadata without an owner are looked for.
+    pub clean_metadata_interval: Duration,
+    /// `nacos.naming.clean.expired-metadata.expired-time`: how long metadata outlive their owner.
+    pub metadata_expires: Duration,
+    /// `nacos.naming.push.pushTaskDelay`: after a push, the service's next one waits this long and bears all that
+    /// changed meanwhile.
+    pub push_window: Duration,
+    /// `nacos.naming.client.expired.time`: how long a client may be silent.
+    pub client_expires: Duration,
+    /// `nacos.naming.service.metadata.length`: the longest metadata, names and values together.
+    pub metadata_max: usize,
+}
+
 /// The search by content.
 #[derive(Debug, Clone)]
 pub struct SearchSettings {

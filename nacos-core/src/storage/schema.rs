@@ -1,6 +1,6 @@
-//! The tables of all modules, as a list of numbered steps.
+//! The tables of all modules, as lists of numbered steps: one list for each database.
 //!
-//! Owns the list; a backend runs it at start, each step in one transaction with the number it leads to. A step
+//! Owns the lists; a backend runs one at start, each step in one transaction with the number it leads to. A step
 //! that was released is never edited: a change is a new step at the end.
 //!
 //! Tables and columns have Nacos' names (2.4.3, `distribution/conf/{mysql,derby}-schema.sql`), so that its
@@ -22,12 +22,20 @@ pub struct Migration {
     pub postgres: &'static str,
 }
 
-/// All steps, in ascending order.
+/// All steps of the server's database, in ascending order.
 pub const MIGRATIONS: &[Migration] = &[Migration {
     number: 1,
     name: "first",
     sqlite: include_str!("schema/0001_first.sql"),
     postgres: include_str!("schema/0001_first.postgres.sql"),
+}];
+
+/// All steps of the database of [`StandaloneProtocol`](crate::consistency::StandaloneProtocol), in ascending order.
+pub const CONSISTENCY: &[Migration] = &[Migration {
+    number: 1,
+    name: "first",
+    sqlite: include_str!("schema/consistency/0001_first.sql"),
+    postgres: include_str!("schema/consistency/0001_first.postgres.sql"),
 }];
 
 /// The number of the last step in `migrations`; 0 if there is none.
@@ -41,7 +49,9 @@ mod tests {
 
     #[test]
     fn steps_are_numbered_from_one_without_a_gap() {
-        let numbers: Vec<u32> = MIGRATIONS.iter().map(|step| step.number).collect();
-        assert_eq!(numbers, (1..=latest(MIGRATIONS)).collect::<Vec<_>>());
+        for steps in [MIGRATIONS, CONSISTENCY] {
+            let numbers: Vec<u32> = steps.iter().map(|step| step.number).collect();
+            assert_eq!(numbers, (1..=latest(steps)).collect::<Vec<_>>());
+        }
     }
 }

@@ -17,6 +17,11 @@ pub fn json(value: &impl Serialize) -> Response {
     encode(StatusCode::OK, value)
 }
 
+/// A JSON answer that is finished already, with status 200.
+pub fn json_bytes(body: impl Into<Body>) -> Response {
+    build(StatusCode::OK, JSON, body.into())
+}
+
 /// The v1 envelope `{"code":…,"message":…,"data":…}` with HTTP status 200, whatever the code.
 pub fn rest_result(code: i32, message: Option<&str>, data: impl Serialize) -> Response {
     encode(StatusCode::OK, &ResultBody { code, message, data })

@@ -140,6 +140,8 @@ pub struct Call {
     pub files: Vec<FilePart>,
     /// The socket at the other end.
     pub peer: SocketAddr,
+    /// The values of the path's segments in braces.
+    pub(super) path_values: Vec<(&'static str, String)>,
 }
 
 impl Call {
@@ -212,7 +214,13 @@ impl Call {
             body,
             files: Vec::new(),
             peer,
+            path_values: Vec::new(),
         }
+    }
+
+    /// What stands in the path for the segment `{name}` of the route; empty if the route has no such segment.
+    pub fn path_value(&self, name: &str) -> &str {
+        self.path_values.iter().find(|(known, _)| *known == name).map_or("", |(_, value)| value)
     }
 
     /// The parameter, its values joined by `,` if it comes more than once.

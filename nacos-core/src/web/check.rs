@@ -72,3 +72,37 @@ pub fn ip(value: &str) -> Result<(), Fault> {
     within("ip", value, 128)?;
     spelt("ip", value, |c| !('\u{4e00}'..='\u{9fa5}').contains(&c) && !c.is_whitespace())
 }
+
+/// A service's name without its group: at most 512, no Chinese letters, no blanks, no `@` at the beginning and no `@@`.
+/// Blank passes.
+pub fn service_name(value: &str) -> Result<(), Fault> {
+    if value.trim().is_empty() {
+        return Ok(());
+    }
+    within("serviceName", value, 512)?;
+    let separated = value.starts_with('@') || value.contains("@@");
+    spelt("serviceName", value, |c| !separated && !('\u{4e00}'..='\u{9fa5}').contains(&c) && !c.is_whitespace())
+}
+
+/// A cluster's name: at most 64 letters, digits, `-` and `_`. Blank passes.
+pub fn cluster(value: &str) -> Result<(), Fault> {
+    if value.trim().is_empty() {
+        return Ok(());
+    }
+    within("cluster", value, 64)?;
+    spelt("cluster", value, |c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
+}
+
+/// Cluster names with commas between them.
+pub fn clusters(value: &str) -> Result<(), Fault> {
+    value.split(',').try_for_each(cluster)
+}
+
+/// A port: 0 to 65535. Blank passes.
+pub fn port(value: &str) -> Result<(), Fault> {
+    // Java's parseInt takes a sign.
+    if value.trim().is_empty() || value.parse::<i32>().is_ok_and(|port| (0..=65_535).contains(&port)) {
+        return Ok(());
+    }
+    Err(Fault::Filtered("Param 'port' is illegal, the value should be between 0 and 65535.".to_owned()))
+}

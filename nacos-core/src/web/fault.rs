@@ -24,6 +24,8 @@ pub enum Style {
     Text,
     /// v2: a `Result`.
     Result,
+    /// v1 of service discovery: the bare text (Nacos' `ResponseExceptionHandler` of naming).
+    Bare,
 }
 
 /// Why a request is not answered as asked.
@@ -62,6 +64,16 @@ impl Fault {
                 StatusCode::INTERNAL_SERVER_ERROR,
                 &format!("Required request parameter &#39;{name}&#39; for method parameter type {kind} is not present"),
             ),
+            (Fault::Missing(name, _), Style::Bare) => {
+                answer::build(StatusCode::BAD_REQUEST, TEXT, format!("Parameter '{name}' is missing").into())
+            }
+            (Fault::NotReadable(text) | Fault::Illegal(text), Style::Bare) => {
+                answer::build(StatusCode::BAD_REQUEST, TEXT, text.into())
+            }
+            (Fault::Refused(status, text) | Fault::Coded(status, _, text), Style::Bare) => {
+                answer::build(status, TEXT, text.into())
+            }
+            (Fault::Broken(text), Style::Bare) => caused(StatusCode::INTERNAL_SERVER_ERROR, &text),
             (Fault::Missing(name, kind), Style::Result) => coded(
                 StatusCode::BAD_REQUEST,
                 ErrorCode::ParameterMissing,

@@ -10,7 +10,7 @@ use std::{
 
 use axum::{body::Body, extract::ConnectInfo, response::Response};
 use futures_util::FutureExt;
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header, request::Parts};
 use prometheus::{Histogram, IntCounter};
 use tokio::time::Instant;
 
@@ -28,7 +28,8 @@ type Handler = Arc<dyn Fn(Call) -> Answer + Send + Sync>;
 pub struct Route {
     /// The HTTP method.
     pub method: Method,
-    /// The path below the context path, without a trailing slash: `/v1/cs/configs`.
+    /// The path below the context path, without a trailing slash: `/v1/cs/configs`. A segment in braces,
+    /// `/v2/ns/instance/statuses/{key}`, stands for any one segment, which [`Call::path_value`] gives by that name.
     pub path: &'static str,
     /// A parameter that must have this value for the route to match, as Spring's `params = "show=all"`.
     pub when: Option<(&'static str, &'static str)>,
@@ -41,10 +42,22 @@ pub struct Route {
     handler: Handler,
 }
 
+/// A part of the paths with rules of its own, as Nacos has servlet filters for them.
+#[derive(Clone)]
+pub struct Area {
+    /// How its paths begin, below the context path: `/v1/ns/`.
+    pub prefix: &'static str,
+    /// Sees every request of the area before its route is looked for; what it gives is the answer.
+    pub gate: Arc<dyn Fn(&Parts) -> Option<Response> + Send + Sync>,
+    /// What to say of a path that no route has, or none for this method; the method and the whole path are given.
+    pub unknown: fn(&Method, &str) -> Fault,
+}
+
 /// Routes under construction; the modules' tables are joined into one.
 #[derive(Clone, Default)]
 pub struct Routes {
     routes: Vec<Route>,
+    areas: Vec<Area>,
 }
 
 impl Routes {
@@ -75,6 +88,12 @@ impl Routes {
     /// Adds another table's routes.
     pub fn merge(&mut self, other: Routes) {
         self.routes.extend(other.routes);
+        self.areas.extend(other.areas);
+    }
+
+    /// Adds rules for a part of the paths.
+    pub fn area(&mut self, area: Area) {
+        self.areas.push(area);
     }
 
     /// All routes, for those who check that each is what it should be.
@@ -107,6 +126,9 @@ struct Inner {
     options: DispatcherOptions,
     /// By path; the few routes of one path are searched in order, those with a condition first.
     paths: HashMap<&'static str, Vec<Entry>>,
+    /// Paths with segments in braces; few, and looked at when no other fits.
+    patterns: Vec<&'static str>,
+    areas: Vec<Area>,
     panics: IntCounter,
 }
 
@@ -132,7 +154,8 @@ impl Dispatcher {
             entries.insert(at, entry);
         }
         let panics = options.metrics.exceptions("core", "handlerPanic");
-        Self { inner: Arc::new(Inner { options, paths, panics }) }
+        let patterns = paths.keys().copied().filter(|path| path.contains('{')).collect();
+        Self { inner: Arc::new(Inner { options, paths, patterns, areas: routes.areas, panics }) }
     }
 
     /// Answers one request of an axum server that knows its connections ([`ConnectInfo`]).
@@ -150,12 +173,21 @@ impl Dispatcher {
         let origin = parts.headers.get(header::ORIGIN).cloned();
         let started = Instant::now();
         let inner = self.inner;
+        let area = inner.area(parts.uri.path());
+        if let Some(response) = area.and_then(|area| (area.gate)(&parts)) {
+            Box::pin(swallow(body)).await;
+            return finish(response, origin);
+        }
         let Some((path, entries)) = inner.find(parts.uri.path()) else {
             let full = parts.uri.path().to_owned();
+            let fault = match area {
+                Some(area) => (area.unknown)(&parts.method, &full),
+                None => Fault::Outside(StatusCode::NOT_FOUND, "No message available".to_owned()),
+            };
             Box::pin(swallow(body)).await;
-            let fault = Fault::Outside(StatusCode::NOT_FOUND, "No message available".to_owned());
             return finish(fault.into_response(Style::Text, &full), origin);
         };
+        let values = path.contains('{').then(|| inner.path_values(path, parts.uri.path())).unwrap_or_default();
         if parts.method == Method::OPTIONS {
             Box::pin(swallow(body)).await;
             return finish(options_answer(path, entries, &parts.headers), origin);
@@ -163,19 +195,24 @@ impl Dispatcher {
         // Made only for what goes wrong.
         let full_path = || format!("{}{path}", inner.options.context_path);
         // Boxed, so that a request that is held does not hold the room that reading it took.
-        let call = match Call::without_body(parts, path, peer) {
+        let mut call = match Call::without_body(parts, path, peer) {
             Ok(call) => call,
             Err(parts) => match Box::pin(Call::read(*parts, body, path, peer, &inner.options.bodies)).await {
                 Ok(call) => call,
                 Err(fault) => return finish(fault.into_response(style_of(path), &full_path()), origin),
             },
         };
+        call.path_values = values;
         let found = entries.iter().find(|entry| {
             entry.route.method == call.method
                 && entry.route.when.is_none_or(|(name, value)| call.params.values(name).any(|v| v == value))
         });
         let Some(entry) = found else {
-            return finish(not_supported(&call.method, path, entries), origin);
+            let response = match area {
+                Some(area) => (area.unknown)(&call.method, &full_path()).into_response(style_of(path), &full_path()),
+                None => not_supported(&call.method, path, entries),
+            };
+            return finish(response, origin);
         };
         let style = entry.route.style;
         let answer = match inner.admit(entry, &call).await {
@@ -203,10 +240,32 @@ impl Dispatcher {
 impl Inner {
     /// The path below the context path and its routes.
     fn find(&self, full: &str) -> Option<(&'static str, &[Entry])> {
-        let path = full.strip_prefix(self.options.context_path.as_str())?;
-        let path = path.strip_suffix('/').filter(|cut| !cut.is_empty()).unwrap_or(path);
-        let (path, entries) = self.paths.get_key_value(path)?;
+        let path = self.below(full)?;
+        let (path, entries) = self.paths.get_key_value(path).or_else(|| {
+            let pattern = self.patterns.iter().find(|pattern| matches(pattern, path))?;
+            self.paths.get_key_value(pattern)
+        })?;
         Some((path, entries))
+    }
+
+    fn below<'a>(&self, full: &'a str) -> Option<&'a str> {
+        let path = full.strip_prefix(self.options.context_path.as_str())?;
+        Some(path.strip_suffix('/').filter(|cut| !cut.is_empty()).unwrap_or(path))
+    }
+
+    fn area(&self, full: &str) -> Option<&Area> {
+        if self.areas.is_empty() {
+            return None;
+        }
+        let path = full.strip_prefix(self.options.context_path.as_str())?;
+        self.areas.iter().find(|area| path.starts_with(area.prefix))
+    }
+
+    /// The values of a pattern's segments in braces.
+    fn path_values(&self, pattern: &'static str, full: &str) -> Vec<(&'static str, String)> {
+        let path = self.below(full).unwrap_or_default();
+        let pairs = pattern.split('/').zip(path.split('/'));
+        pairs.filter_map(|(name, value)| Some((variable(name)?, percent_decoded(value)))).collect()
     }
 
     async fn admit(&self, entry: &Entry, call: &Call) -> Result<(), Fault> {
@@ -220,6 +279,31 @@ impl Inner {
         }
         Ok(())
     }
+}
+
+/// The name in a segment in braces.
+fn variable(segment: &'static str) -> Option<&'static str> {
+    segment.strip_prefix('{')?.strip_suffix('}')
+}
+
+fn matches(pattern: &'static str, path: &str) -> bool {
+    let mut wanted = pattern.split('/');
+    let mut given = path.split('/');
+    loop {
+        match (wanted.next(), given.next()) {
+            (None, None) => return true,
+            (Some(wanted), Some(given)) => match variable(wanted) {
+                Some(_) if !given.is_empty() => {}
+                None if wanted == given => {}
+                _ => return false,
+            },
+            _ => return false,
+        }
+    }
+}
+
+fn percent_decoded(segment: &str) -> String {
+    percent_encoding::percent_decode_str(segment).decode_utf8_lossy().into_owned()
 }
 
 fn style_of(path: &str) -> Style {

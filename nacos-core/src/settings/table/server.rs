@@ -42,15 +42,10 @@ pub(super) const SERVER: &[OptionSpec] = &[
         "cluster" => Some("false".to_owned()),
         _ => None,
     })]),
-    option(
-        "nacos.functionMode",
-        Kind::Choice(&["all", "config", "naming"]),
-        "all",
-        "Run one module only, or all. `naming` is refused as long as there is no service discovery.",
-    )
-    .image(&[ImageVariable::switched("FUNCTION_MODE", |mode| {
-        matches!(mode, "config" | "naming").then(|| mode.to_owned())
-    })]),
+    option("nacos.functionMode", Kind::Choice(&["all", "config", "naming"]), "all", "Run one module only, or all.")
+        .image(&[ImageVariable::switched("FUNCTION_MODE", |mode| {
+            matches!(mode, "config" | "naming").then(|| mode.to_owned())
+        })]),
     option(
         "nacos.server.shutdown-timeout-ms",
         SOME_MS,

@@ -13,8 +13,8 @@ use super::{
         value::Value,
     },
     AuthSettings, CapacitySettings, ClusterSettings, ConfigSettings, CoreSettings, DatabaseSettings, DumpSettings,
-    EmbeddedLimits, FunctionMode, HttpSettings, LogSettings, NotifySettings, PeerIdentity, PoolSettings,
-    SearchSettings, Secret, ServerSettings, StorageSettings, validate,
+    EmbeddedLimits, FunctionMode, HttpSettings, LogSettings, NamingSettings, NotifySettings, PeerIdentity,
+    PoolSettings, SearchSettings, Secret, ServerSettings, StorageSettings, validate,
 };
 
 /// All groups.
@@ -27,6 +27,7 @@ pub(in super::super) struct Typed {
     pub(in super::super) auth: AuthSettings,
     pub(in super::super) core: CoreSettings,
     pub(in super::super) config: ConfigSettings,
+    pub(in super::super) naming: NamingSettings,
 }
 
 /// Makes the groups, and checks options against one another. Where an option is wrong its problem is there
@@ -48,6 +49,7 @@ pub(in super::super) fn build(
         auth: auth(&mut reader),
         core: core(&mut reader),
         config: config(&mut reader),
+        naming: naming(&mut reader),
     };
     validate::check(&typed, &mut reader, warnings, wrong_before);
     typed
@@ -157,6 +159,19 @@ fn core(r: &mut Reader<'_>) -> CoreSettings {
         param_check: r.flag("nacos.core.param.check.enabled"),
         worker_id: u16::try_from(worker_id).ok(),
         prometheus_discovery: r.flag("nacos.prometheus.metrics.enabled"),
+    }
+}
+
+fn naming(r: &mut Reader<'_>) -> NamingSettings {
+    NamingSettings {
+        expire_instances: r.flag("nacos.naming.expireInstance"),
+        clean_services_interval: r.duration("nacos.naming.clean.empty-service.interval"),
+        empty_service_expires: r.duration("nacos.naming.clean.empty-service.expired-time"),
+        clean_metadata_interval: r.duration("nacos.naming.clean.expired-metadata.interval"),
+        metadata_expires: r.duration("nacos.naming.clean.expired-metadata.expired-time"),
+        push_window: r.duration("nacos.naming.push.pushTaskDelay"),
+        client_expires: r.duration("nacos.naming.client.expired.time"),
+        metadata_max: r.number("nacos.naming.service.metadata.length"),
     }
 }
 

@@ -41,7 +41,7 @@ use self::{readers::Readers, writer::Writer};
 use super::{
     Batch, Committed, DatabaseOperate, Position, Query, Rows, StorageError,
     group::{Held, Job, Order},
-    schema,
+    schema::{self, Migration},
 };
 
 pub use open::OpenError;
@@ -105,7 +105,16 @@ impl LocalDatabaseOperate {
     /// # Errors
     /// See [`OpenError`]; nothing is left running.
     pub fn open(options: LocalOptions) -> Result<Self, OpenError> {
-        let opened = open::open(&options, schema::MIGRATIONS)?;
+        Self::open_with(options, schema::MIGRATIONS)
+    }
+
+    /// The same with other tables than the server's: those of `migrations`, such as [`schema::CONSISTENCY`]. A file is
+    /// opened with the same list all its life.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; nothing is left running.
+    pub fn open_with(options: LocalOptions, migrations: &'static [Migration]) -> Result<Self, OpenError> {
+        let opened = open::open(&options, migrations)?;
         let (queue, orders) = mpsc::channel(options.max_waiting.clamp(1, Semaphore::MAX_PERMITS));
         let (failing, failed) = watch::channel(None);
         // 0 is `Position::UNKNOWN`.
