@@ -25,7 +25,7 @@ pub(crate) fn compose(port: u16, folder: &str) -> anyhow::Result<Builder> {
         let name = call.required("name")?;
         Ok(text(format!("hello {name}\n")))
     });
-    Ok(NacosServer::builder(settings).with_console(false).routes(routes))
+    Ok(NacosServer::builder(settings).with_console(false).with_naming(false).routes(routes))
 }
 
 #[tokio::main]

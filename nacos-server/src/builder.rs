@@ -5,18 +5,20 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use nacos_config::{ConfigModule, ConfigOptions, trace::Trace};
 use nacos_core::{
     auth::AuthPlugin,
+    consistency::CpProtocol,
     id::{Ids, WORKER_MAX},
     metrics::Metrics,
     settings::{FunctionMode, Settings},
     storage::{DatabaseOperate, OpenError, PostgresError},
     web::{BodyLimits, Dispatcher, DispatcherOptions, Routes},
 };
+use nacos_naming::{NamingModule, NamingOptions, selector::Labels};
 use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
     DataDir, DataDirError, LogControl, actuator,
     console::{self, ConsoleState, ConsoleTexts},
-    database::{self, Database},
+    database::{self, Database, NamingLog},
     namespace::Namespaces,
     serve,
 };
@@ -49,6 +51,9 @@ pub enum StartError {
     /// Configuration management did not start.
     #[error(transparent)]
     Config(#[from] nacos_config::StartError),
+    /// Service discovery did not start.
+    #[error(transparent)]
+    Naming(#[from] nacos_naming::StartError),
 }
 
 /// Says what a server is made of. Everything has a default but the settings.
@@ -57,6 +62,9 @@ pub struct Builder {
     storage: Option<Arc<dyn DatabaseOperate>>,
     auth: Option<Arc<dyn AuthPlugin>>,
     config: bool,
+    naming: bool,
+    cp: Option<Arc<dyn CpProtocol>>,
+    labels: Option<Arc<dyn Labels>>,
     console: bool,
     routes: Routes,
     log_control: LogControl,
@@ -71,6 +79,8 @@ pub struct NacosServer {
     local_addr: SocketAddr,
     metrics: Metrics,
     config: Option<ConfigModule>,
+    naming: Option<NamingModule>,
+    naming_log: Option<NamingLog>,
     stop: watch::Sender<bool>,
     serving: JoinHandle<()>,
     database: Database,
@@ -78,13 +88,18 @@ pub struct NacosServer {
 }
 
 impl NacosServer {
-    /// A server with these settings: configuration management and the console, on the embedded database.
+    /// A server with these settings: configuration management, service discovery and the console, on the embedded
+    /// database. `nacos.functionMode` leaves out one of the first two.
     pub fn builder(settings: Settings) -> Builder {
+        let mode = settings.cluster.function_mode;
         Builder {
             settings,
             storage: None,
             auth: None,
-            config: true,
+            config: mode != FunctionMode::Naming,
+            naming: mode != FunctionMode::Config,
+            cp: None,
+            labels: None,
             console: true,
             routes: Routes::new(),
             log_control: LogControl::none(),
@@ -114,15 +129,18 @@ impl NacosServer {
         self.config.as_ref()
     }
 
-    /// Waits until the server cannot go on, and says why: its database failed so that no write may be answered
-    /// any more. Never ends otherwise.
+    /// Service discovery, unless it was left out.
+    pub fn naming(&self) -> Option<&NamingModule> {
+        self.naming.as_ref()
+    }
+
+    /// Waits until the server cannot go on, and says why: a database of its own failed so that no write may be
+    /// answered any more. Never ends otherwise.
     pub async fn failed(&self) -> String {
-        if let Some(mut failed) = self.database.failed()
-            && let Ok(reason) = failed.wait_for(Option::is_some).await
-        {
-            return reason.clone().unwrap_or_default();
+        tokio::select! {
+            reason = first_failure(self.database.failed()) => reason,
+            reason = first_failure(self.naming_log.as_ref().map(NamingLog::failed)) => reason,
         }
-        std::future::pending().await
     }
 
     /// Stops in order: held polls are answered, requests finished, copies and logs written, the database closed.
@@ -136,6 +154,12 @@ impl NacosServer {
         }
         if let Some(config) = self.config {
             config.stop().await;
+        }
+        if let Some(naming) = self.naming {
+            naming.stop().await;
+        }
+        if let Some(log) = self.naming_log {
+            log.close().await;
         }
         drop(self.trace);
         self.database.close().await;
@@ -158,6 +182,24 @@ impl Builder {
     /// With or without configuration management.
     pub fn with_config(mut self, with: bool) -> Self {
         self.config = with;
+        self
+    }
+
+    /// With or without service discovery.
+    pub fn with_naming(mut self, with: bool) -> Self {
+        self.naming = with;
+        self
+    }
+
+    /// Keeps metadata, persistent instances and switches by this protocol, instead of a log in the data folder.
+    pub fn cp_protocol(mut self, protocol: Arc<dyn CpProtocol>) -> Self {
+        self.cp = Some(protocol);
+        self
+    }
+
+    /// What is known of addresses (a CMDB), for the label selectors of services.
+    pub fn labels(mut self, labels: Arc<dyn Labels>) -> Self {
+        self.labels = Some(labels);
         self
     }
 
@@ -214,6 +256,16 @@ impl Builder {
         let namespaces = Arc::new(Namespaces::new(storage.clone(), ids.clone(), quota));
         let self_ip = settings.server.ip.clone().unwrap_or_else(|| own_ip(local_addr));
 
+        let mut naming_log = None;
+        let cp = match (self.naming, self.cp) {
+            (false, _) => None,
+            (true, Some(cp)) => Some(cp),
+            (true, None) => {
+                let log = NamingLog::open(&settings, data.naming(), &metrics).await?;
+                Some(naming_log.insert(log).protocol())
+            }
+        };
+
         let mut routes = Routes::new();
         let (config, trace) = if self.config {
             let (trace, guard) = start_trace(&settings, &self_ip, &metrics)?;
@@ -225,7 +277,7 @@ impl Builder {
                 namespaces: namespaces.clone(),
                 disk: Some(data.config_data()),
                 trace,
-                self_ip,
+                self_ip: self_ip.clone(),
                 metrics: metrics.clone(),
                 set_log_level: Arc::new(move |name, level| control.set(name, level)),
             };
@@ -235,12 +287,44 @@ impl Builder {
         } else {
             (None, None)
         };
+        let naming = if let Some(cp) = cp {
+            let control = self.log_control.clone();
+            let options = NamingOptions {
+                settings: settings.naming.clone(),
+                cp,
+                labels: self.labels,
+                check_params: settings.core.param_check,
+                prometheus: settings.core.prometheus_discovery,
+                self_address: format!("{self_ip}:{}", local_addr.port()),
+                metrics: metrics.clone(),
+                set_log_level: Arc::new(move |name, level| control.set(name, level)),
+            };
+            let naming = match NamingModule::start(options).await {
+                Ok(naming) => naming,
+                Err(error) => {
+                    if let Some(config) = config {
+                        config.stop().await;
+                    }
+                    return Err(error.into());
+                }
+            };
+            routes.merge(naming.routes());
+            Some(naming)
+        } else {
+            None
+        };
         // By now everything is read: a request that is accepted finds a server that is ready, until its database fails.
         // (An external one that is away keeps nobody from reading, so the server stays ready.)
-        let failed = database.failed();
-        let readiness: console::ReadinessSource = Arc::new(move || match &failed {
-            Some(failed) if failed.borrow().is_some() => Err("config".to_owned()),
-            _ => Ok(()),
+        let (config_failed, naming_failed) = (database.failed(), naming_log.as_ref().map(NamingLog::failed));
+        let readiness: console::ReadinessSource = Arc::new(move || {
+            let is_failed =
+                |failed: &Option<watch::Receiver<Option<String>>>| failed.as_ref().is_some_and(|f| f.borrow().is_some());
+            match (is_failed(&config_failed), is_failed(&naming_failed)) {
+                (false, false) => Ok(()),
+                (true, false) => Err("config".to_owned()),
+                (false, true) => Err("naming".to_owned()),
+                (true, true) => Err("config,naming".to_owned()),
+            }
         });
         if self.console {
             routes.merge(console::routes(ConsoleState {
@@ -266,8 +350,18 @@ impl Builder {
         let stop = watch::Sender::new(false);
         let drain = settings.server.shutdown_timeout;
         let serving = tokio::spawn(serve::serve(listener, dispatcher, http, stop.subscribe(), drain));
-        Ok(NacosServer { local_addr, metrics, config, stop, serving, database, trace })
+        Ok(NacosServer { local_addr, metrics, config, naming, naming_log, stop, serving, database, trace })
     }
+}
+
+/// Waits until a database says that it failed; for ever without one.
+async fn first_failure(failed: Option<watch::Receiver<Option<String>>>) -> String {
+    if let Some(mut failed) = failed
+        && let Ok(reason) = failed.wait_for(Option::is_some).await
+    {
+        return reason.clone().unwrap_or_default();
+    }
+    std::future::pending().await
 }
 
 /// Refuses settings that would be silently not what they say.
@@ -284,12 +378,6 @@ fn refuse_unavailable(settings: &Settings, has_auth: bool, has_storage: bool) ->
     if !has_storage && database::is_embedded(&settings.storage) && !settings.storage.databases.is_empty() {
         // As Nacos does: the platform decides.
         tracing::warn!("db.url.0 has no effect without spring.sql.init.platform: data is in the embedded database");
-    }
-    if settings.cluster.function_mode == FunctionMode::Naming {
-        return refuse(format!(
-            "nacos.functionMode is naming{}, but this version has configuration management alone. Unset it",
-            from("nacos.functionMode")
-        ));
     }
     if let Some(what) = cluster(settings) {
         return refuse(format!(

@@ -43,6 +43,11 @@ impl DataDir {
         self.root.join("nacos.db")
     }
 
+    /// The log of what service discovery must not lose.
+    pub fn naming(&self) -> PathBuf {
+        self.root.join("naming").join("naming.db")
+    }
+
     /// The disk copies of configurations.
     pub fn config_data(&self) -> PathBuf {
         self.root.join("config-data")

@@ -3,12 +3,13 @@
 use std::{fmt, path::PathBuf, sync::Arc};
 
 use nacos_core::{
+    consistency::{CpProtocol, StandaloneOptions, StandaloneProtocol},
     id::Ids,
     metrics::Metrics,
     settings::{Settings, StorageSettings},
     storage::{
         DatabaseOperate, LocalDatabaseOperate, LocalOptions, PostgresDatabaseOperate, PostgresOptions, Reach,
-        postgres_servers,
+        postgres_servers, schema,
     },
 };
 use tokio::sync::watch;
@@ -23,6 +24,39 @@ pub(crate) enum Database {
     Postgres(Arc<PostgresDatabaseOperate>, String),
     /// What a composed server was given.
     Own(Arc<dyn DatabaseOperate>),
+}
+
+/// What service discovery must not lose, of a server without others: a log in a database of its own in the data folder,
+/// wherever configurations are. So services are found while an external database is away, as with Nacos.
+pub(crate) struct NamingLog {
+    database: Arc<LocalDatabaseOperate>,
+    protocol: Arc<StandaloneProtocol>,
+}
+
+impl NamingLog {
+    pub(crate) async fn open(settings: &Settings, path: PathBuf, metrics: &Metrics) -> Result<Self, StartError> {
+        let database = open_local(settings, path, schema::CONSISTENCY).await?;
+        let protocol = StandaloneProtocol::new(database.clone(), StandaloneOptions::default(), metrics);
+        Ok(Self { database, protocol: Arc::new(protocol) })
+    }
+
+    /// For those who write.
+    pub(crate) fn protocol(&self) -> Arc<dyn CpProtocol> {
+        self.protocol.clone()
+    }
+
+    /// Tells when it is out of service for good, and why.
+    pub(crate) fn failed(&self) -> watch::Receiver<Option<String>> {
+        self.database.failed()
+    }
+
+    /// Finishes what waits and closes it.
+    pub(crate) async fn close(self) {
+        self.protocol.stop().await;
+        drop(self.protocol);
+        let database = self.database;
+        drop(tokio::task::spawn_blocking(move || drop(database)).await);
+    }
 }
 
 /// Whether the settings leave the data in the embedded database.
@@ -143,6 +177,14 @@ pub async fn open_postgres(settings: &Settings) -> Result<Arc<PostgresDatabaseOp
 }
 
 async fn local(settings: &Settings, path: PathBuf) -> Result<Arc<LocalDatabaseOperate>, StartError> {
+    open_local(settings, path, schema::MIGRATIONS).await
+}
+
+async fn open_local(
+    settings: &Settings,
+    path: PathBuf,
+    tables: &'static [schema::Migration],
+) -> Result<Arc<LocalDatabaseOperate>, StartError> {
     let limits = settings.storage.limits;
     let options = LocalOptions {
         max_waiting: limits.max_waiting_writes,
@@ -151,7 +193,7 @@ async fn local(settings: &Settings, path: PathBuf) -> Result<Arc<LocalDatabaseOp
         max_waiting_reads: limits.max_waiting_reads,
         ..LocalOptions::new(path)
     };
-    let opened = tokio::task::spawn_blocking(move || LocalDatabaseOperate::open(options)).await;
+    let opened = tokio::task::spawn_blocking(move || LocalDatabaseOperate::open_with(options, tables)).await;
     let broken = |_| StartError::NotAvailable("opening the database broke; the log has more".to_owned());
     Ok(Arc::new(opened.map_err(broken)??))
 }

@@ -1,7 +1,7 @@
 //! `cargo xtask fuzz`: gives the parsers random bytes for a while, with cargo-fuzz.
 //!
 //! That wants a nightly compiler and cargo-fuzz; where one is missing the targets are left out, by name. Their
-//! corpora run anywhere, as the test `corpus` of nacos-config. What a run finds stays under `target/fuzz`: inputs that
+//! corpora run anywhere, as the test `corpus` of the crate they belong to. What a run finds stays under `target/fuzz`: inputs that
 //! reached new code, which later runs start from, and those that failed, for the committed corpus.
 
 use std::{
@@ -17,6 +17,9 @@ use crate::{
     cargo::{Tool, search_path},
     server::root,
 };
+
+/// The packages of targets, each inside the crate whose parsers it tries. No two have a target of one name.
+const PACKAGES: [&str; 2] = ["nacos-config/fuzz", "nacos-naming/fuzz"];
 
 const CARGO_FUZZ: Tool = Tool { name: "cargo-fuzz", version: "0.13.2" };
 /// How long each target runs in the short form.
@@ -43,6 +46,12 @@ pub struct Args {
     all: bool,
 }
 
+/// A target and the folder of its package.
+struct Target {
+    name: String,
+    package: PathBuf,
+}
+
 /// Runs the command.
 ///
 /// # Errors
@@ -50,7 +59,8 @@ pub struct Args {
 pub fn run(args: Args) -> Result<()> {
     let targets = targets(&args.target)?;
     if let Some(missing) = run_each(&targets, args.seconds, args.install)? {
-        println!("left out: fuzz targets {}: {missing}", targets.join(", "));
+        let names: Vec<&str> = targets.iter().map(|target| target.name.as_str()).collect();
+        println!("left out: fuzz targets {}: {missing}", names.join(", "));
         ensure!(!args.all, "nothing may be left out, and {missing}");
     }
     Ok(())
@@ -65,20 +75,24 @@ pub fn run_short(install: bool) -> Result<Option<&'static str>> {
     run_each(&targets(&[])?, SECONDS_SHORT, install)
 }
 
-fn run_each(targets: &[String], seconds: u32, install: bool) -> Result<Option<&'static str>> {
+fn run_each(targets: &[Target], seconds: u32, install: bool) -> Result<Option<&'static str>> {
     if let Some(missing) = missing(install)? {
         return Ok(Some(missing));
     }
-    let built = fuzz("build")?.status().context("build the fuzz targets")?;
-    ensure!(built.success(), "the fuzz targets do not build");
+    for package in targets.chunk_by(|one, next| one.package == next.package).filter_map(|targets| targets.first()) {
+        let package = &package.package;
+        let built = fuzz("build", package)?.status().context("build the fuzz targets")?;
+        ensure!(built.success(), "the fuzz targets of {} do not build", package.display());
+    }
     let mut failed = Vec::new();
     for target in targets {
-        println!("{target}: {seconds} s");
+        let name = target.name.as_str();
+        println!("{name}: {seconds} s");
         match run_target(target, seconds) {
-            Ok(inputs) => println!("{target}: {inputs} inputs, passed"),
+            Ok(inputs) => println!("{name}: {inputs} inputs, passed"),
             Err(error) => {
-                println!("{target}: FAILED: {error:#}");
-                failed.push(target.as_str());
+                println!("{name}: FAILED: {error:#}");
+                failed.push(name);
             }
         }
     }
@@ -86,23 +100,28 @@ fn run_each(targets: &[String], seconds: u32, install: bool) -> Result<Option<&'
     Ok(None)
 }
 
-fn folder() -> PathBuf {
-    root().join("nacos-config/fuzz")
-}
-
-/// The targets of these names, all if there are none.
-fn targets(wanted: &[String]) -> Result<Vec<String>> {
-    let folder = folder().join("fuzz_targets");
-    let mut known = Vec::new();
-    for entry in fs::read_dir(&folder).with_context(|| format!("read {}", folder.display()))? {
-        let path = entry?.path();
-        known.extend(path.file_stem().map(|name| name.to_string_lossy().into_owned()));
+/// The targets of these names, all if there are none; those of a package one after the other.
+fn targets(wanted: &[String]) -> Result<Vec<Target>> {
+    let mut known: Vec<Target> = Vec::new();
+    for package in PACKAGES.map(|folder| root().join(folder)) {
+        let folder = package.join("fuzz_targets");
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&folder).with_context(|| format!("read {}", folder.display()))? {
+            let path = entry?.path();
+            names.extend(path.file_stem().map(|name| name.to_string_lossy().into_owned()));
+        }
+        names.sort();
+        for name in names {
+            ensure!(known.iter().all(|target| target.name != name), "two fuzz targets have the name {name}");
+            known.push(Target { name, package: package.clone() });
+        }
     }
-    known.sort();
     for name in wanted {
-        ensure!(known.contains(name), "no fuzz target {name}; there are {}", known.join(", "));
+        let names: Vec<&str> = known.iter().map(|target| target.name.as_str()).collect();
+        ensure!(names.contains(&name.as_str()), "no fuzz target {name}; there are {}", names.join(", "));
     }
-    Ok(if wanted.is_empty() { known } else { wanted.to_vec() })
+    known.retain(|target| wanted.is_empty() || wanted.contains(&target.name));
+    Ok(known)
 }
 
 /// What is needed and not there, after an attempt to install it if that is wished.
@@ -135,9 +154,9 @@ fn works(rustup_arguments: &[&str]) -> Result<bool> {
 }
 
 /// `cargo fuzz` with the nightly compiler; all it builds lies under the workspace's `target`.
-fn fuzz(subcommand: &str) -> Result<Command> {
+fn fuzz(subcommand: &str, package: &Path) -> Result<Command> {
     let mut command = Command::new("rustup");
-    command.args(["run", "nightly", "cargo", "fuzz", subcommand, "--fuzz-dir"]).arg(folder());
+    command.args(["run", "nightly", "cargo", "fuzz", subcommand, "--fuzz-dir"]).arg(package);
     command.arg("--target-dir").arg(output()).current_dir(root());
     // These are of the compiler and the package that runs this program, not of those to be built.
     for name in ["CARGO", "RUSTUP_TOOLCHAIN", "CARGO_MANIFEST_DIR", "CARGO_TARGET_DIR", "RUSTFLAGS"] {
@@ -152,18 +171,18 @@ fn output() -> PathBuf {
 }
 
 /// Runs one target and gives the number of inputs it took.
-fn run_target(target: &str, seconds: u32) -> Result<u64> {
-    let new_folder = |name: &str| -> Result<PathBuf> {
-        let folder = output().join(name).join(target);
+fn run_target(Target { name, package }: &Target, seconds: u32) -> Result<u64> {
+    let new_folder = |kind: &str| -> Result<PathBuf> {
+        let folder = output().join(kind).join(name);
         fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
         Ok(folder)
     };
     let (found, failed) = (new_folder("found")?, new_folder("failed")?);
-    let log = output().join(format!("{target}.log"));
+    let log = output().join(format!("{name}.log"));
     let file = File::create(&log).with_context(|| format!("make {}", log.display()))?;
-    let mut command = fuzz("run")?;
+    let mut command = fuzz("run", package)?;
     // New inputs go to the first folder; the committed corpus is only read.
-    command.arg(target).arg(&found).arg(folder().join("corpus").join(target)).arg("--");
+    command.arg(name).arg(&found).arg(package.join("corpus").join(name)).arg("--");
     command.arg(format!("-max_total_time={seconds}")).arg(format!("-timeout={SECONDS_PER_INPUT}"));
     command.arg("-print_final_stats=1").arg(format!("-artifact_prefix={}/", failed.display()));
     let status = command.stdout(file.try_clone()?).stderr(file).status().context("run cargo fuzz")?;
@@ -186,4 +205,23 @@ fn told(printed: &str, log: &Path) -> String {
     let start = panic.unwrap_or(lines.len().saturating_sub(LINES_SHOWN));
     let end = lines.len().min(start + LINES_SHOWN);
     format!("{}\n(all of it is in {})", lines[start..end].join("\n"), log.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_of_all_packages_are_found_by_name() -> Result<()> {
+        let all = targets(&[])?;
+        for package in PACKAGES {
+            assert!(all.iter().any(|target| target.package.ends_with(package)), "{package}");
+        }
+        let wanted = ["selector_expression".to_owned(), "form_parser".to_owned()];
+        let names: Vec<String> = targets(&wanted)?.into_iter().map(|target| target.name).collect();
+        assert_eq!(names, ["form_parser", "selector_expression"]);
+        let unknown = targets(&["nosuch".to_owned()]).map(drop).expect_err("no such target").to_string();
+        assert!(unknown.starts_with("no fuzz target nosuch; there are form_parser, "), "{unknown}");
+        Ok(())
+    }
 }

@@ -1,8 +1,9 @@
 //! `cargo xtask sdk`: real Nacos clients of other languages against the built server.
 //!
 //! The clients are installed by their own package managers under `target/sdk`, the versions are pinned in
-//! [`clients`]. What is driven through them are programs of ours in `xtask/sdk`, one for each language; they say on
-//! their standard output how it went ([`conversation`]), and [`steps`] knows what each of them has to say.
+//! [`clients`]. What is driven through them are programs of ours in `xtask/sdk`, one for each language and area; they
+//! say on their standard output how it went ([`conversation`]), and `steps` of [`config`] and [`naming`] know what
+//! each of them has to say.
 
 // The pause-able clock is for code inside the server; this is a program that talks to it from outside.
 #![allow(clippy::disallowed_methods)]
@@ -12,14 +13,16 @@ mod config;
 mod conversation;
 mod gate;
 mod gateway;
-mod probe;
+mod http;
+mod naming;
+mod round;
 mod steps;
 mod tally;
 mod tools;
 
 use anyhow::{Result, ensure};
 
-use crate::storage::Choice;
+use crate::storage::{Choice, Storage};
 
 /// Options of the command.
 #[derive(clap::Args)]
@@ -32,6 +35,8 @@ pub struct Args {
 enum What {
     /// Configuration over HTTP: publish, read, listen, remove, with a restart of the server in between.
     Config(config::Args),
+    /// Service discovery over HTTP: register, beat, query, be told by UDP, with killed clients and a killed server.
+    Naming(naming::Args),
 }
 
 /// What came of a run.
@@ -50,8 +55,10 @@ pub struct Outcome {
 /// # Errors
 /// A step failed, a client was left out that may not be, or the server cannot be built, started or stopped.
 pub fn run(args: Args) -> Result<()> {
-    let What::Config(args) = args.what;
-    let outcome = config::run(&args)?;
+    let outcome = match args.what {
+        What::Config(args) => config::run(&args)?,
+        What::Naming(args) => naming::run(&args)?,
+    };
     println!("{} passed, {} failed", outcome.passed, outcome.failed);
     ensure!(outcome.failed == 0, "{} steps failed", outcome.failed);
     Ok(())
@@ -64,4 +71,13 @@ pub fn run(args: Args) -> Result<()> {
 /// The server cannot be built, started or stopped. Failed steps are no error, they are in the outcome.
 pub fn run_config(all: bool, storage: Choice) -> Result<Outcome> {
     config::run(&config::Args::every_client(all, storage))
+}
+
+/// `sdk naming` with every client but Spring Cloud, for the `test` command. Prints as [`run_config`] does; with `all`
+/// a client left out is a failure. Takes some 80 s: an instance whose client was killed leaves after 30.
+///
+/// # Errors
+/// As [`run_config`].
+pub fn run_naming(all: bool, storage: Storage) -> Result<Outcome> {
+    naming::run(&naming::Args::every_language(all, storage))
 }

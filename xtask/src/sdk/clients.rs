@@ -29,6 +29,18 @@ pub enum Language {
     Java,
     /// Go.
     Go,
+    /// The JVM with Spring Cloud.
+    #[value(skip)]
+    Spring,
+}
+
+/// What a program drives its library through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Area {
+    /// Configuration.
+    Config,
+    /// Service discovery.
+    Naming,
 }
 
 /// A library, pinned.
@@ -73,6 +85,19 @@ pub const CLIENTS: [Client; 4] = [
     },
 ];
 
+/// An application of Spring Cloud Alibaba, of the last line whose client speaks HTTP: it brings `nacos-client` 1.4.2.
+pub const SPRING: Client = Client {
+    language: Language::Spring,
+    package: "com.alibaba.cloud:spring-cloud-starter-alibaba-nacos-discovery",
+    registry: "Maven Central",
+    version: "2.2.6.RELEASE",
+    tools: &["java", "javac", "mvn"],
+};
+
+/// What that line of Spring Cloud Alibaba is made for.
+const SPRING_BOOT: &str = "2.3.2.RELEASE";
+const SPRING_CLOUD: &str = "Hoxton.SR9";
+
 /// The Maven plugin that resolves the class path.
 const CLASS_PATH_GOAL: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:build-classpath";
 
@@ -101,13 +126,32 @@ impl Language {
             Self::Node => "node",
             Self::Java => "java",
             Self::Go => "go",
+            Self::Spring => "spring",
+        }
+    }
+}
+
+impl Area {
+    /// As its programs are called.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Config => "config",
+            Self::Naming => "naming",
+        }
+    }
+
+    /// As its programs in Java are called.
+    fn class(self) -> &'static str {
+        match self {
+            Self::Config => "Config",
+            Self::Naming => "Naming",
         }
     }
 }
 
 impl Client {
-    /// The program of ours that drives this library, with the library installed.
-    pub fn prepare(&self) -> Result<Program, Unready> {
+    /// The program of ours that drives this library through an area, with the library installed.
+    pub fn prepare(&self, area: Area) -> Result<Program, Unready> {
         for tool in self.tools {
             let argument = match *tool {
                 "go" => "version",
@@ -119,14 +163,15 @@ impl Client {
         let home = folder()?.join(self.language.name());
         fs::create_dir_all(&home).with_context(|| format!("create {}", home.display()))?;
         match self.language {
-            Language::Python => self.python(&home),
-            Language::Node => self.node(&home),
-            Language::Java => self.java(&home),
-            Language::Go => self.go(&home),
+            Language::Python => self.python(&home, area),
+            Language::Node => self.node(&home, area),
+            Language::Java => self.java(&home, area),
+            Language::Go => self.go(&home, area),
+            Language::Spring => self.spring(&home),
         }
     }
 
-    fn python(&self, home: &Path) -> Result<Program, Unready> {
+    fn python(&self, home: &Path, area: Area) -> Result<Program, Unready> {
         let venv = home.join("venv");
         let python = venv.join("bin/python");
         let log = home.join("install.log");
@@ -141,13 +186,14 @@ impl Client {
         })?;
         Ok(Program {
             executable: python,
-            arguments: vec![source("python/round.py").into()],
-            variables: Vec::new(),
+            arguments: vec![source(&format!("python/{}.py", area.name())).into()],
+            // What is imported from beside it is not to be kept there compiled.
+            variables: vec![("PYTHONDONTWRITEBYTECODE", "1".into())],
             version: self.version,
         })
     }
 
-    fn node(&self, home: &Path) -> Result<Program, Unready> {
+    fn node(&self, home: &Path, area: Area) -> Result<Program, Unready> {
         // Its own parts are named in it by a range: they are held at the same version.
         let versions = [self.package, "nacos-config", "nacos-naming"].map(|name| (name, self.version));
         let wanted = serde_json::json!({
@@ -167,7 +213,7 @@ impl Client {
         })?;
         Ok(Program {
             executable: "node".into(),
-            arguments: vec![source("node/round.js").into()],
+            arguments: vec![source(&format!("node/{}.js", area.name())).into()],
             variables: vec![
                 ("NODE_PATH", home.join("node_modules").into()),
                 // It talks to itself over a port, 7777 if not told otherwise, which may be somebody else's.
@@ -177,33 +223,49 @@ impl Client {
         })
     }
 
-    fn java(&self, home: &Path) -> Result<Program, Unready> {
-        let (group, artifact) = self.package.split_once(':').context("a Maven package without a group")?;
+    fn java(&self, home: &Path, area: Area) -> Result<Program, Unready> {
+        let pom = format!("<dependencies>{}</dependencies>", dependency(self.package, self.version, ""));
+        let class_path = class_path(home, &pom)?;
+        let sources = ["java/Speech.java", &format!("java/{}.java", area.class())].map(source);
+        self.jvm(home, &class_path, &sources, &[], &format!("sdk.{}", area.class()))
+    }
+
+    fn spring(&self, home: &Path) -> Result<Program, Unready> {
+        let managed = [
+            ("org.springframework.boot:spring-boot-dependencies", SPRING_BOOT),
+            ("org.springframework.cloud:spring-cloud-dependencies", SPRING_CLOUD),
+        ];
+        let managed = managed.map(|(name, version)| dependency(name, version, "<type>pom</type><scope>import</scope>"));
         let pom = format!(
-            "<project><modelVersion>4.0.0</modelVersion>\
-             <groupId>sdk</groupId><artifactId>sdk</artifactId><version>1</version><dependencies><dependency>\
-             <groupId>{group}</groupId><artifactId>{artifact}</artifactId><version>{}</version>\
-             </dependency></dependencies></project>\n",
-            self.version
+            "<dependencyManagement><dependencies>{}</dependencies></dependencyManagement>\
+             <dependencies>{}{}</dependencies>",
+            managed.concat(),
+            dependency(self.package, self.version, ""),
+            dependency("org.springframework.boot:spring-boot-starter-web", SPRING_BOOT, ""),
         );
-        let class_path = home.join("class-path");
-        // The class path holds absolute paths: a moved target folder is another installation.
-        let wanted = format!("{}\n{pom}", home.display());
-        Installation::new(home).ensure(&wanted, || {
-            write(&home.join("pom.xml"), &pom)?;
-            let mut mvn = Command::new("mvn");
-            mvn.args(["--batch-mode", CLASS_PATH_GOAL]).current_dir(home);
-            mvn.arg(format!("-Dmaven.repo.local={}", home.join("repository").display()));
-            mvn.arg(format!("-Dmdep.outputFile={}", class_path.display()));
-            fetch(&mut mvn, &home.join("install.log"))
-        })?;
-        let class_path = fs::read_to_string(class_path).context("read the class path")?;
+        let class_path = class_path(home, &pom)?;
+        let sources = ["java/Speech.java", "spring/Pair.java"].map(source);
+        // It is older than the modules of the JVM.
+        let opened = ["--add-opens", "java.base/java.lang=ALL-UNNAMED"];
+        self.jvm(home, &class_path, &sources, &opened, "sdk.Pair")
+    }
+
+    /// Compiles a program for the JVM.
+    fn jvm(
+        &self,
+        home: &Path,
+        class_path: &str,
+        sources: &[PathBuf],
+        options: &[&str],
+        class: &str,
+    ) -> Result<Program, Unready> {
         let classes = home.join("classes");
         let mut javac = Command::new("javac");
-        javac.args(["-encoding", "UTF-8", "--release", "11", "-cp", class_path.trim(), "-d"]);
-        javac.arg(&classes).arg(source("java/Round.java"));
-        compile(&mut javac, &home.join("compile.log"))?;
-        let arguments = [
+        // Names of parameters are what Spring binds by.
+        javac.args(["-encoding", "UTF-8", "--release", "11", "-parameters", "-cp", class_path, "-d"]);
+        compile(javac.arg(&classes).args(sources), &home.join("compile.log"))?;
+        let class_path = format!("{}:{class_path}", classes.display());
+        let fixed = [
             "-Xmx128m",
             // A short life: the optimising compiler would take time from the others.
             "-XX:TieredStopAtLevel=1",
@@ -212,21 +274,22 @@ impl Client {
             "-Duser.home=.",
             "-DJM.SNAPSHOT.PATH=.",
             "-DJM.LOG.PATH=logs",
-            "-cp",
-            &format!("{}:{}", classes.display(), class_path.trim()),
-            "Round",
+            // Where it wants to be told of changes: what it finds by itself is the machine's address.
+            "-Dcom.alibaba.nacos.client.naming.local.ip=127.0.0.1",
         ];
+        let last = ["-cp", &class_path, class];
+        let arguments = fixed.iter().chain(options).chain(&last).map(OsString::from);
         Ok(Program {
             executable: "java".into(),
-            arguments: arguments.map(OsString::from).to_vec(),
+            arguments: arguments.collect(),
             variables: Vec::new(),
             version: self.version,
         })
     }
 
-    fn go(&self, home: &Path) -> Result<Program, Unready> {
+    fn go(&self, home: &Path, area: Area) -> Result<Program, Unready> {
         let sources = source("go");
-        let binary = home.join("round");
+        let binary = home.join(area.name());
         let go = |arguments: &[&str]| {
             let mut go = Command::new("go");
             go.args(arguments).current_dir(&sources);
@@ -242,9 +305,38 @@ impl Client {
         let wanted = format!("{}\n{}", read("go.mod")?, read("go.sum")?);
         Installation::new(home).ensure(&wanted, || fetch(&mut go(&["mod", "download"]), &home.join("install.log")))?;
         let mut build = go(&["build", "-buildvcs=false", "-o"]);
-        compile(build.arg(&binary).arg("."), &home.join("compile.log"))?;
+        compile(build.arg(&binary).arg(format!("./{}", area.name())), &home.join("compile.log"))?;
         Ok(Program { executable: binary, arguments: Vec::new(), variables: Vec::new(), version: self.version })
     }
+}
+
+/// The class path of what a project with these elements depends on, resolved by Maven into `home`.
+fn class_path(home: &Path, elements: &str) -> Result<String, Unready> {
+    let pom = format!(
+        "<project><modelVersion>4.0.0</modelVersion>\
+         <groupId>sdk</groupId><artifactId>sdk</artifactId><version>1</version>{elements}</project>\n"
+    );
+    let class_path = home.join("class-path");
+    // The class path holds absolute paths: a moved target folder is another installation.
+    let wanted = format!("{}\n{pom}", home.display());
+    Installation::new(home).ensure(&wanted, || {
+        write(&home.join("pom.xml"), &pom)?;
+        let mut mvn = Command::new("mvn");
+        mvn.args(["--batch-mode", CLASS_PATH_GOAL]).current_dir(home);
+        mvn.arg(format!("-Dmaven.repo.local={}", home.join("repository").display()));
+        mvn.arg(format!("-Dmdep.outputFile={}", class_path.display()));
+        fetch(&mut mvn, &home.join("install.log"))
+    })?;
+    Ok(fs::read_to_string(class_path).context("read the class path")?.trim().to_owned())
+}
+
+/// A dependency of a Maven project, its name with a colon.
+fn dependency(name: &str, version: &str, more: &str) -> String {
+    let (group, artifact) = name.split_once(':').unwrap_or((name, name));
+    format!(
+        "<dependency><groupId>{group}</groupId><artifactId>{artifact}</artifactId>\
+         <version>{version}</version>{more}</dependency>"
+    )
 }
 
 /// The note of what is installed in a folder.

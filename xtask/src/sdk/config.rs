@@ -4,21 +4,23 @@
 //! without its check of ids, in which ids and groups are Chinese. With two servers that share a Postgres the clients
 //! publish through one and listen at the other ([`gateway`]), and both are restarted.
 
-use std::{path::Path, thread};
+mod probe;
+mod questions;
+mod steps;
+
+use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
-use tempfile::TempDir;
 
+use self::{probe::Probe, steps::Round};
 use super::{
     Outcome,
-    clients::{CLIENTS, Client, Language, Program, folder},
-    conversation::{Report, converse},
-    gate::{Gate, Restart},
+    clients::{Area, CLIENTS, Language},
+    conversation::converse,
+    gate::Restart,
     gateway,
-    probe::Probe,
-    steps::{END, Round},
+    round::{self, Ready, address, kept, languages, prepare, settle},
     tally::Tally,
-    tools::Unready,
 };
 use crate::{
     server::{Launch, Server},
@@ -51,17 +53,6 @@ impl Args {
     }
 }
 
-/// The `host:port` of a server's address.
-fn address(url: &str) -> Result<String, String> {
-    let rest = url.trim_end_matches('/');
-    let rest = rest.strip_prefix("http://").unwrap_or(rest);
-    let address = rest.strip_suffix("/nacos").unwrap_or(rest);
-    match address.rsplit_once(':') {
-        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(address.to_owned()),
-        _ => Err("expected http://HOST:PORT/nacos".to_owned()),
-    }
-}
-
 /// Runs the command.
 ///
 /// # Errors
@@ -69,7 +60,9 @@ fn address(url: &str) -> Result<String, String> {
 pub fn run(args: &Args) -> Result<Outcome> {
     ensure!(args.url.is_none() || args.storage.is_default(), "a server at --url has the storage that it has");
     let mut outcome = Outcome::default();
-    let ready = prepare_all(args, &mut outcome);
+    let wanted = CLIENTS.iter().filter(|client| args.only.is_none_or(|only| only == client.language));
+    // Who names a client, or wants all of them, is not served by fewer.
+    let ready = prepare(wanted, Area::Config, args.all || args.only.is_some(), &mut outcome);
     if ready.is_empty() {
         return Ok(outcome);
     }
@@ -79,9 +72,9 @@ pub fn run(args: &Args) -> Result<Outcome> {
                 true => Round::Chinese,
                 false => Round::Ascii,
             };
-            let folder = run_folder()?;
-            let tally = Tally::new(round, languages(&ready), Restart::None);
-            side_by_side(&ready, &tally, folder.path(), &Probe::new(url), || Ok(Restart::None))?;
+            let folder = round::folder()?;
+            let tally = tally(round, &ready, false);
+            side_by_side(&ready, &tally, folder.path(), round, &Probe::new(url), || Ok(Restart::None))?;
             settle(tally, folder, &mut outcome);
         }
         None => {
@@ -94,58 +87,13 @@ pub fn run(args: &Args) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// Makes the wanted clients ready, all at once, and prints which are not.
-fn prepare_all(args: &Args, outcome: &mut Outcome) -> Vec<(&'static Client, Program)> {
-    let wanted = CLIENTS.iter().filter(|client| args.only.is_none_or(|only| only == client.language));
-    let prepared: Vec<_> = thread::scope(|scope| {
-        let threads: Vec<_> = wanted.map(|client| (client, scope.spawn(|| client.prepare()))).collect();
-        threads.into_iter().map(|(client, thread)| (client, thread.join())).collect()
-    });
-    let mut ready = Vec::new();
-    for (client, result) in prepared {
-        let name = client.language.name();
-        let about = format!("{} {} ({})", client.package, client.version, client.registry);
-        match result {
-            Ok(Ok(program)) => {
-                println!("{name:<7} {about}");
-                ready.push((client, program));
-            }
-            Ok(Err(Unready::LeftOut(reason))) => {
-                println!("left out: {name} ({reason})");
-                outcome.left_out.push(format!("{name} ({reason})"));
-                // Who names a client, or wants all of them, is not served by fewer.
-                if args.all || args.only.is_some() {
-                    outcome.failed += 1;
-                }
-            }
-            Ok(Err(Unready::Broken(error))) => {
-                println!("{name:<7} FAILED to be made ready: {error:#}");
-                outcome.failed += 1;
-            }
-            Err(_) => {
-                println!("{name:<7} FAILED to be made ready: a panic, see above");
-                outcome.failed += 1;
-            }
-        }
-    }
-    ready
-}
-
-fn run_folder() -> Result<TempDir> {
-    let folder = folder()?;
-    std::fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
-    Ok(tempfile::Builder::new().prefix("run-").tempdir_in(folder)?)
+fn tally(round: Round, ready: &[Ready], restart: bool) -> Tally {
+    Tally::new(round.name(), languages(ready).map(|language| (language, round.steps(language, restart))))
 }
 
 /// One round against a server of its own, or two.
-fn own_servers(
-    ready: &[(&'static Client, Program)],
-    round: Round,
-    choice: Choice,
-    storage: &Prepared,
-    outcome: &mut Outcome,
-) -> Result<()> {
-    let folder = run_folder()?;
+fn own_servers(ready: &[Ready], round: Round, choice: Choice, storage: &Prepared, outcome: &mut Outcome) -> Result<()> {
+    let folder = round::folder()?;
     let mut settings = storage.fresh()?;
     if round == Round::Chinese {
         settings.push(("nacos.core.param.check.enabled".to_owned(), "false".to_owned()));
@@ -172,8 +120,8 @@ fn own_servers(
         [first, second] => gateway::open(first.addr(), second.addr())?.to_string(),
         _ => format!("127.0.0.1:{}", launches[0].port),
     };
-    let tally = Tally::new(round, languages(ready), Restart::Done);
-    let restarted = side_by_side(ready, &tally, folder.path(), &Probe::new(address), || {
+    let tally = tally(round, ready, true);
+    let restarted = side_by_side(ready, &tally, folder.path(), round, &Probe::new(address), || {
         stop(std::mem::take(&mut servers))?;
         servers = start().context("start it again")?;
         Ok(Restart::Done)
@@ -186,67 +134,19 @@ fn own_servers(
     Ok(())
 }
 
-/// The server's failure, with its data and logs kept for a look.
-fn kept(folder: TempDir, error: anyhow::Error) -> anyhow::Error {
-    error.context(format!("the server under test, with data and logs in {}", folder.keep().display()))
-}
-
-fn languages(ready: &[(&'static Client, Program)]) -> impl Iterator<Item = Language> {
-    ready.iter().map(|(client, _)| client.language)
-}
-
-/// Adds a round's results to the outcome, and keeps its folder if there is something to look for.
-fn settle(tally: Tally, folder: TempDir, outcome: &mut Outcome) {
-    let (passed, failed) = tally.close();
-    outcome.passed += passed;
-    outcome.failed += failed;
-    if failed > 0 {
-        println!("data and logs are kept in {}", folder.keep().display());
-    }
-}
-
 /// Runs every client's program at once, with `restart` called when all have come half way.
 fn side_by_side(
-    ready: &[(&'static Client, Program)],
+    ready: &[Ready],
     tally: &Tally,
     folder: &Path,
+    round: Round,
     probe: &Probe,
     restart: impl FnOnce() -> Result<Restart>,
 ) -> Result<()> {
-    let gate = Gate::new(ready.len());
-    let seed = fastrand::u32(..);
-    thread::scope(|scope| {
-        for (client, program) in ready {
-            let gate = &gate;
-            scope.spawn(move || {
-                let language = client.language;
-                let folder = folder.join(language.name());
-                let report = |report: Report| tally.report(language, report);
-                let round = tally.round();
-                let ended = converse(program, round, seed, &folder, probe, gate, &report);
-                if let Err(error) = ended {
-                    tally.report(language, Report { step: END.to_owned(), result: Err(format!("{error:#}")) });
-                }
-            });
-        }
-        gate.await_all();
-        let restarted = restart();
-        gate.open(*restarted.as_ref().unwrap_or(&Restart::None));
-        restarted.map(|_| ())
+    let seed = fastrand::u32(..).to_string();
+    round::side_by_side(ready, tally, folder, 1, restart, |part| {
+        let arguments = [probe.address(), round.name(), &seed];
+        let answer = |words: &[&str]| questions::answer(probe, words);
+        converse(part.program, arguments, part.folder, part.gate.comer(), &answer, part.report)
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_is_a_host_and_a_port() {
-        let wanted = Ok("127.0.0.1:8848".to_owned());
-        assert_eq!(address("http://127.0.0.1:8848/nacos"), wanted);
-        assert_eq!(address("http://127.0.0.1:8848/nacos/"), wanted);
-        assert_eq!(address("127.0.0.1:8848"), wanted);
-        assert!(address("http://127.0.0.1/nacos").is_err());
-        assert!(address("http://127.0.0.1:8848/other").is_err());
-    }
 }

@@ -1,15 +1,13 @@
 //! One client program as a process, and the words it is spoken with.
 //!
-//! A program is started in a folder of its own with three arguments: the server's `host:port`, the round (`ascii` or
-//! `chinese`) and a seed that its ids and contents hold. It says, each on a line of its standard output:
+//! A program is started in a folder of its own with three arguments: the server's `host:port`, the round that it is to
+//! do, and a seed that its ids and contents hold. It says, each on a line of its standard output:
 //!
 //! | it says | it hears on its standard input |
 //! |---|---|
 //! | `client VERSION`: the library's own version | |
 //! | `step NAME ok [MILLISECONDS]`, `step NAME FAILED reason` | |
-//! | `ask status NAMESPACE GROUP DATAID`: the HTTP status of a read; namespace `-` is the public one | `404` |
-//! | `ask type NAMESPACE GROUP DATAID`: the stored type | `json` |
-//! | `ask listened NAMESPACE GROUP DATAID MD5`: until the server holds its poll with this MD5, `-` for none | `yes` or `no` |
+//! | `ask QUESTION`, one that the area's `questions` know | the answer, or why there is none |
 //! | `restart-please` | `restarted` or `not-restarted` |
 //! | `done`, and it ends with status 0 | |
 //!
@@ -31,13 +29,12 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use super::{
     clients::Program,
-    gate::{Gate, Restart},
-    probe::{Key, Probe},
-    steps::{END, Round, VERSION},
+    gate::{Comer, Restart},
+    steps::{END, VERSION},
     tools::kill_group,
 };
 
-/// A program that says nothing for so long is ended. The longest it waits for anything is 10 s.
+/// A program that says nothing for so long is ended. The longest it waits for anything is 36 s.
 const SILENCE: Duration = Duration::from_secs(60);
 /// How long a program may take to end after its last word.
 const END_WITHIN: Duration = Duration::from_secs(10);
@@ -60,15 +57,13 @@ pub struct Report {
 /// then was passed on.
 pub fn converse(
     program: &Program,
-    round: Round,
-    seed: u32,
+    arguments: [&str; 3],
     folder: &Path,
-    probe: &Probe,
-    gate: &Gate,
+    mut comer: Comer<'_>,
+    answer: &dyn Fn(&[&str]) -> Result<String>,
     report: &dyn Fn(Report),
 ) -> Result<()> {
-    let mut at_gate = AtGate { gate, passed: false };
-    let mut partner = Partner::start(program, round, seed, folder, probe)?;
+    let mut partner = Partner::start(program, arguments, folder)?;
     while let Some(line) = partner.next_line(SILENCE)? {
         match Said::parse(&line) {
             Ok(Said::Client(version)) => {
@@ -76,10 +71,10 @@ pub fn converse(
             }
             Ok(Said::Step(one)) => report(one),
             Ok(Said::Ask(question)) => {
-                let answer = question.answer(probe).unwrap_or_else(|error| format!("{error:#}"));
+                let answer = answer(&question).unwrap_or_else(|error| format!("{error:#}"));
                 partner.say(&answer)?;
             }
-            Ok(Said::RestartPlease) => partner.say(match at_gate.pass()? {
+            Ok(Said::RestartPlease) => partner.say(match comer.pass()? {
                 Restart::Done => "restarted",
                 Restart::None => "not-restarted",
             })?,
@@ -103,30 +98,8 @@ fn at_pinned(version: &str, program: &Program) -> Result<Option<u64>, String> {
     }
 }
 
-/// Keeps the promise to the gate however the conversation ends.
-struct AtGate<'a> {
-    gate: &'a Gate,
-    passed: bool,
-}
-
-impl AtGate<'_> {
-    fn pass(&mut self) -> Result<Restart> {
-        ensure!(!self.passed, "a second restart was asked for");
-        self.passed = true;
-        Ok(self.gate.pass())
-    }
-}
-
-impl Drop for AtGate<'_> {
-    fn drop(&mut self) {
-        if !self.passed {
-            self.gate.leave();
-        }
-    }
-}
-
 /// The process, spoken with by lines. Killed with all that it started when dropped.
-struct Partner {
+pub struct Partner {
     child: Child,
     stdin: Option<ChildStdin>,
     lines: Receiver<String>,
@@ -134,13 +107,14 @@ struct Partner {
 }
 
 impl Partner {
-    fn start(program: &Program, round: Round, seed: u32, folder: &Path, probe: &Probe) -> Result<Self> {
+    /// Starts a program in a folder, which is made if need be, with these arguments after its own.
+    pub fn start(program: &Program, arguments: [&str; 3], folder: &Path) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
         let path = folder.join("output.log");
         let log = File::create(&path).with_context(|| format!("create {}", path.display()))?;
         let mut command = Command::new(&program.executable);
         command.args(&program.arguments);
-        command.args([probe.address(), round.name(), &seed.to_string()]);
+        command.args(arguments);
         command.envs(program.variables.iter().map(|(name, value)| (name, value)));
         // The server is on loopback: no proxy stands in between.
         for proxy in ["http_proxy", "https_proxy", "all_proxy"] {
@@ -160,7 +134,7 @@ impl Partner {
     }
 
     /// The next line, or `None` when the program, and all that it started, has closed its output.
-    fn next_line(&self, patience: Duration) -> Result<Option<String>> {
+    pub fn next_line(&self, patience: Duration) -> Result<Option<String>> {
         match self.lines.recv_timeout(patience) {
             Ok(line) => Ok(Some(line)),
             Err(RecvTimeoutError::Disconnected) => Ok(None),
@@ -174,7 +148,8 @@ impl Partner {
         Ok(())
     }
 
-    fn keep(&mut self, line: &str) -> Result<()> {
+    /// Keeps a line that was the library's.
+    pub fn keep(&mut self, line: &str) -> Result<()> {
         writeln!(self.log, "{line}").context("write output.log")
     }
 
@@ -219,25 +194,18 @@ fn lines(stdout: ChildStdout) -> Receiver<String> {
 
 /// A line of a program.
 #[derive(Debug, PartialEq, Eq)]
-enum Said {
+enum Said<'a> {
     Client(String),
     Step(Report),
-    Ask(Question),
+    Ask(Vec<&'a str>),
     RestartPlease,
     Done,
     /// What a library printed on its own.
     Else,
 }
 
-#[derive(Debug, PartialEq, Eq)]
-enum Question {
-    Status(Key),
-    Type(Key),
-    Listened(Key, String),
-}
-
-impl Said {
-    fn parse(line: &str) -> Result<Self> {
+impl<'a> Said<'a> {
+    fn parse(line: &'a str) -> Result<Self> {
         let words: Vec<&str> = line.split_whitespace().collect();
         Ok(match words.as_slice() {
             ["client", version] => Self::Client((*version).to_owned()),
@@ -252,19 +220,7 @@ impl Said {
             ["step", step, "FAILED", reason @ ..] => {
                 Self::Step(Report { step: (*step).to_owned(), result: Err(reason.join(" ")) })
             }
-            ["ask", what, namespace, group, data_id, more @ ..] => {
-                let key = Key {
-                    namespace: unless_dash(namespace),
-                    group: (*group).to_owned(),
-                    data_id: (*data_id).to_owned(),
-                };
-                Self::Ask(match (*what, more) {
-                    ("status", []) => Question::Status(key),
-                    ("type", []) => Question::Type(key),
-                    ("listened", [md5]) => Question::Listened(key, unless_dash(md5)),
-                    _ => bail!("an unknown question"),
-                })
-            }
+            ["ask", question @ ..] if !question.is_empty() => Self::Ask(question.to_vec()),
             ["restart-please"] => Self::RestartPlease,
             ["done"] => Self::Done,
             ["step" | "ask", ..] => bail!("half a sentence"),
@@ -273,26 +229,14 @@ impl Said {
     }
 }
 
-impl Question {
-    fn answer(&self, probe: &Probe) -> Result<String> {
-        Ok(match self {
-            Self::Status(key) => probe.status(key)?.to_string(),
-            Self::Type(key) => probe.kind(key)?,
-            Self::Listened(key, md5) => match probe.listened(key, md5)? {
-                true => "yes".to_owned(),
-                false => "no".to_owned(),
-            },
-        })
-    }
-}
-
-fn unless_dash(word: &str) -> String {
+/// A word that may be empty is said as `-`.
+pub fn unless_dash(word: &str) -> String {
     if word == "-" { "" } else { word }.to_owned()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::gate::Gate, *};
 
     /// What a shell script that speaks as a client program reports, and how it ended, with a restart at the gate.
     fn spoken(script: &str) -> (Vec<Report>, Result<()>) {
@@ -304,15 +248,15 @@ mod tests {
         };
         let folder = tempfile::tempdir().unwrap();
         let gate = Gate::new(1);
-        let probe = Probe::new("127.0.0.1:1");
         let reports = std::sync::Mutex::new(Vec::new());
         let report = |one| reports.lock().unwrap().push(one);
+        let answer = |words: &[&str]| Ok(words.join("+"));
         let ended = thread::scope(|scope| {
             scope.spawn(|| {
                 gate.await_all();
                 gate.open(Restart::Done);
             });
-            converse(&program, Round::Ascii, 7, folder.path(), &probe, &gate, &report)
+            converse(&program, ["127.0.0.1:1", "ascii", "7"], folder.path(), gate.comer(), &answer, &report)
         });
         (reports.into_inner().unwrap(), ended)
     }
@@ -348,11 +292,11 @@ mod tests {
     }
 
     #[test]
-    fn a_question_names_a_key_and_an_md5() {
-        let asked = Said::parse("ask listened - 配置分组 配置.x -").unwrap();
-        let key = Key { namespace: String::new(), group: "配置分组".to_owned(), data_id: "配置.x".to_owned() };
-        assert_eq!(asked, Said::Ask(Question::Listened(key, String::new())));
-        assert!(Said::parse("ask colour - G d").is_err());
+    fn a_question_is_answered_on_its_standard_input() {
+        let (reports, ended) = spoken("echo ask colour - G; read answer; echo step $answer ok; echo done");
+        ended.unwrap();
+        assert_eq!(reports[0].step, "colour+-+G");
+        assert!(Said::parse("ask").is_err());
     }
 
     #[test]

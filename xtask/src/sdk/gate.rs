@@ -1,8 +1,10 @@
 //! Where the clients of a round wait until all of them have come, so that the server is restarted once for all.
 //!
-//! Everybody who is counted at the start must either [`Gate::pass`] or [`Gate::leave`], or the others wait for ever.
+//! Everybody who is counted at the start comes as a [`Comer`], who leaves the gate if they end before they pass it.
 
 use std::sync::{Condvar, Mutex, PoisonError};
+
+use anyhow::{Result, ensure};
 
 /// What happened to the server while one waited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,27 +15,31 @@ pub enum Restart {
     None,
 }
 
-/// One meeting of a fixed number of clients with the one who restarts the server.
+/// One meeting of a fixed number of comers with the one who restarts the server.
 pub struct Gate {
     state: Mutex<State>,
     changed: Condvar,
 }
 
 struct State {
-    /// Clients that are yet to come.
+    /// Those who are yet to come.
     expected: usize,
     opened: Option<Restart>,
 }
 
 impl Gate {
-    /// A gate that `clients` will come to.
-    pub fn new(clients: usize) -> Self {
-        let state = State { expected: clients, opened: None };
+    /// A gate that so many will come to.
+    pub fn new(comers: usize) -> Self {
+        let state = State { expected: comers, opened: None };
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }
 
-    /// For a client: waits until all have come and the gate was opened.
-    pub fn pass(&self) -> Restart {
+    /// One of those who will come.
+    pub fn comer(&self) -> Comer<'_> {
+        Comer { gate: self, passed: false }
+    }
+
+    fn pass(&self) -> Restart {
         self.leave();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
@@ -44,8 +50,7 @@ impl Gate {
         }
     }
 
-    /// For a client that ended before it came to the gate: the others need not wait for it.
-    pub fn leave(&self) {
+    fn leave(&self) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).expected -= 1;
         self.changed.notify_all();
     }
@@ -65,6 +70,32 @@ impl Gate {
     }
 }
 
+/// Somebody who is awaited at a gate. When dropped before they passed, the others need not wait for them.
+pub struct Comer<'a> {
+    gate: &'a Gate,
+    passed: bool,
+}
+
+impl Comer<'_> {
+    /// Waits until all have come and the gate was opened.
+    ///
+    /// # Errors
+    /// They have passed before.
+    pub fn pass(&mut self) -> Result<Restart> {
+        ensure!(!self.passed, "a second restart was asked for");
+        self.passed = true;
+        Ok(self.gate.pass())
+    }
+}
+
+impl Drop for Comer<'_> {
+    fn drop(&mut self) {
+        if !self.passed {
+            self.gate.leave();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::thread;
@@ -75,8 +106,8 @@ mod tests {
     fn all_pass_with_the_news_once_the_last_has_left() {
         let gate = Gate::new(3);
         thread::scope(|scope| {
-            let waiting = [(); 2].map(|()| scope.spawn(|| gate.pass()));
-            scope.spawn(|| gate.leave());
+            let waiting = [(); 2].map(|()| scope.spawn(|| gate.comer().pass().unwrap()));
+            scope.spawn(|| drop(gate.comer()));
             gate.await_all();
             assert!(waiting.iter().all(|one| !one.is_finished()));
             gate.open(Restart::Done);

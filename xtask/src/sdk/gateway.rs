@@ -1,11 +1,13 @@
-//! One address for two servers that share their data: changes go to the first, all else to the second.
+//! An address of ours in front of servers: each request goes where it is sent, and can be noted on its way.
 //!
-//! So a client that publishes, reads and listens as ever is told by the second server of what the first was told.
-//! Each connection serves one request: the servers are asked to close after their answer.
+//! For two servers that share their data, changes go to the first and all else to the second: so a client that
+//! publishes, reads and listens as ever is told by the second server of what the first was told. Each connection
+//! serves one request: the servers are asked to close after their answer.
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
+    sync::Arc,
     thread,
     time::Duration,
 };
@@ -17,54 +19,77 @@ const HEAD_MAX: u64 = 4 << 20;
 /// Longer than any answer takes, a held poll too.
 const SILENCE: Duration = Duration::from_secs(120);
 
-/// Listens on a free port of loopback until this process ends, and gives the address.
+/// One address for two servers: what asks for a change goes to the first, all else to the second.
+///
+/// # Errors
+/// As [`forward`].
+pub fn open(changes: SocketAddr, rest: SocketAddr) -> Result<SocketAddr> {
+    forward(move |head| if head.changes() { changes } else { rest }, |_| ())
+}
+
+/// Listens on a free port of loopback until this process ends, and gives the address. Each request goes to the server
+/// that `to` names; once its answer was passed on, `answered` is told.
 ///
 /// # Errors
 /// There is no port.
-pub fn open(changes: SocketAddr, rest: SocketAddr) -> Result<SocketAddr> {
+pub fn forward(
+    to: impl Fn(&Head) -> SocketAddr + Send + Sync + 'static,
+    answered: impl Fn(&Head) + Send + Sync + 'static,
+) -> Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0").context("bind the gateway")?;
     let address = listener.local_addr()?;
+    let both = Arc::new((to, answered));
     thread::spawn(move || {
         for client in listener.incoming().flatten() {
+            let both = both.clone();
             // A client or a server that is gone is the other one's to notice.
-            thread::spawn(move || pass(client, changes, rest));
+            thread::spawn(move || pass(client, &both.0, &both.1));
         }
     });
     Ok(address)
 }
 
-fn pass(mut client: TcpStream, changes: SocketAddr, rest: SocketAddr) -> io::Result<()> {
+fn pass(mut client: TcpStream, to: &impl Fn(&Head) -> SocketAddr, answered: &impl Fn(&Head)) -> io::Result<()> {
     let mut reader = BufReader::new(client.try_clone()?);
     let Some(head) = Head::read(&mut reader)? else { return Ok(()) };
-    let server = TcpStream::connect(if head.changes { changes } else { rest })?;
+    let server = TcpStream::connect(to(&head))?;
     server.set_read_timeout(Some(SILENCE))?;
     let mut sending = server.try_clone()?;
+    let (bytes, body) = (head.bytes.clone(), head.body);
     // A server may answer, and close, before it has read the whole.
     let sent = thread::spawn(move || -> io::Result<()> {
-        sending.write_all(&head.bytes)?;
-        io::copy(&mut reader.take(head.body), &mut sending).map(drop)
+        sending.write_all(&bytes)?;
+        io::copy(&mut reader.take(body), &mut sending).map(drop)
     });
     io::copy(&mut &server, &mut client)?;
+    answered(&head);
     // Whoever still sends is to stop.
     client.shutdown(std::net::Shutdown::Both)?;
     sent.join().unwrap_or(Ok(()))
 }
 
 /// The head of a request.
-struct Head {
+pub struct Head {
+    /// Its method.
+    pub method: String,
+    /// What it asks for, without parameters.
+    pub path: String,
     /// As it goes to the server.
     bytes: Vec<u8>,
     /// Bytes of body behind it.
     body: u64,
-    /// Whether it asks for a change.
-    changes: bool,
 }
 
 impl Head {
+    /// Whether it asks for a change.
+    fn changes(&self) -> bool {
+        self.method != "GET" && !self.path.ends_with("/listener")
+    }
+
     /// Reads one; `None` where there is none.
     fn read(reader: &mut impl BufRead) -> io::Result<Option<Self>> {
         let mut reader = reader.take(HEAD_MAX);
-        let mut head = Self { bytes: Vec::new(), body: 0, changes: false };
+        let mut head = Self { method: String::new(), path: String::new(), bytes: Vec::new(), body: 0 };
         let mut line = Vec::new();
         loop {
             line.clear();
@@ -75,9 +100,9 @@ impl Head {
             let text = text.trim_end();
             if head.bytes.is_empty() {
                 let mut words = text.split(' ');
-                let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-                let path = target.split('?').next().unwrap_or_default();
-                head.changes = method != "GET" && !path.ends_with("/listener");
+                head.method = words.next().unwrap_or_default().to_owned();
+                let target = words.next().unwrap_or_default();
+                head.path = target.split('?').next().unwrap_or_default().to_owned();
             } else if text.is_empty() {
                 head.bytes.extend_from_slice(b"Connection: close\r\n\r\n");
                 return Ok(Some(head));

@@ -1,13 +1,10 @@
 //! What a client program cannot ask through its library, asked of the server over plain HTTP.
 
-use std::{
-    io::{Read as _, Write as _},
-    net::TcpStream,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::super::http::{encoded, request};
 
 /// How long a client may take until its long poll is held: one that has just been answered comes back at once, but
 /// the Go client looks for new listeners only every half second, and takes them along only with its next poll.
@@ -86,28 +83,9 @@ impl Probe {
         Ok(held.map(Option::unwrap_or_default).collect())
     }
 
-    /// One GET under `/nacos/v1/cs/configs`, as HTTP/1.0 so that no server answers it in chunks.
+    /// One GET under `/nacos/v1/cs/configs`.
     fn get(&self, path: &str, key: &Key, more: &str) -> Result<(u16, Vec<u8>)> {
-        let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
-        let mut stream = TcpStream::connect(&self.address).with_context(|| format!("connect to {}", self.address))?;
-        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-        write!(
-            stream,
-            "GET /nacos/v1/cs/configs{path}?tenant={}&group={}&dataId={}{more} HTTP/1.0\r\nHost: {}\r\n\r\n",
-            encoded(&key.namespace),
-            encoded(&key.group),
-            encoded(&key.data_id),
-            self.address,
-        )?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer)?;
-        let head = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").context("an answer without a head")?;
-        let body = answer.split_off(head + 4);
-        let status = String::from_utf8_lossy(&answer)
-            .split(' ')
-            .nth(1)
-            .and_then(|status| status.parse().ok())
-            .context("an answer without a status")?;
-        Ok((status, body))
+        let key = encoded(&[("tenant", &key.namespace), ("group", &key.group), ("dataId", &key.data_id)]);
+        request(&self.address, "GET", &format!("/nacos/v1/cs/configs{path}?{key}{more}"), None)
     }
 }

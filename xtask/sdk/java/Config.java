@@ -1,8 +1,17 @@
 // The full round of configuration through nacos-client 1.x, driven by `cargo xtask sdk config`.
 //
 // Arguments: address (host:port), round (`ascii` or `chinese`, the letters of ids and groups), seed.
-// The words spoken on standard input and output are described in `xtask/src/sdk/conversation.rs`,
-// the steps in `xtask/src/sdk/steps.rs`.
+// The questions are described in `xtask/src/sdk/config/questions.rs`, the steps in `xtask/src/sdk/config/steps.rs`.
+
+package sdk;
+
+import static sdk.Speech.expect;
+import static sdk.Speech.expectEqual;
+import static sdk.Speech.hear;
+import static sdk.Speech.millisSince;
+import static sdk.Speech.say;
+import static sdk.Speech.step;
+import static sdk.Speech.untimed;
 
 import com.alibaba.nacos.api.NacosFactory;
 import com.alibaba.nacos.api.PropertyKeyConst;
@@ -15,9 +24,6 @@ import com.alibaba.nacos.client.config.listener.impl.AbstractConfigChangeListene
 import com.alibaba.nacos.client.config.utils.SnapShotSwitch;
 import com.alibaba.nacos.common.utils.VersionUtils;
 
-import java.io.BufferedReader;
-import java.io.InputStreamReader;
-import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
 import java.security.MessageDigest;
 import java.util.LinkedHashMap;
@@ -29,41 +35,18 @@ import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
 
-public class Round {
+public class Config {
 
     private static final long TOLD_WITHIN_MS = 10_000;
     private static final int MEBIBYTE = 1 << 20;
 
-    private static PrintStream out;
-    private static BufferedReader in;
     private static String address;
     private static boolean chinese;
     private static String seed;
     private static String group;
 
-    // What is spoken.
-
-    private static void say(Object... words) {
-        StringBuilder line = new StringBuilder();
-        for (Object word : words) {
-            line.append(line.length() == 0 ? "" : " ").append(word);
-        }
-        out.print(line.append('\n'));
-        out.flush();
-    }
-
-    private static String hear() throws Exception {
-        String line = in.readLine();
-        if (line == null) {
-            // Whoever drives us is gone.
-            System.exit(1);
-        }
-        return line.trim();
-    }
-
     private static String ask(String what, String namespace, String key, String more) throws Exception {
-        say("ask", what, namespace.isEmpty() ? "-" : namespace, group, key, more);
-        return hear();
+        return Speech.ask(String.join(" ", what, namespace.isEmpty() ? "-" : namespace, group, key, more));
     }
 
     // Names and contents.
@@ -93,54 +76,6 @@ public class Round {
             hex.append(String.format("%02x", one));
         }
         return hex.toString();
-    }
-
-    private static String quoted(String content) {
-        if (content == null) {
-            return "null";
-        }
-        return '"' + (content.length() > 60 ? content.substring(0, 57) + "..." : content) + '"';
-    }
-
-    private static void expect(boolean condition, String reason) {
-        if (!condition) {
-            throw new IllegalStateException(reason);
-        }
-    }
-
-    private static void expectEqual(String seen, String content, String where) {
-        expect(Objects.equals(seen, content), where + quoted(seen) + " instead of " + quoted(content));
-    }
-
-    // Steps.
-
-    private interface Body {
-        /** Gives a time in milliseconds to report, or null. */
-        Long run() throws Exception;
-    }
-
-    private interface Untimed {
-        void run() throws Exception;
-    }
-
-    private static void step(String name, Body body) {
-        try {
-            Long ms = body.run();
-            say("step", name, "ok", ms == null ? "" : ms);
-        } catch (Exception error) {
-            say("step", name, "FAILED", error.toString().replaceAll("\\s+", " "));
-        }
-    }
-
-    private static void untimed(String name, Untimed body) {
-        step(name, () -> {
-            body.run();
-            return null;
-        });
-    }
-
-    private static long millisSince(long nanos) {
-        return Math.max(0, TimeUnit.NANOSECONDS.toMillis(System.nanoTime() - nanos));
     }
 
     /** All that a listener is told, in order. */
@@ -245,8 +180,6 @@ public class Round {
     }
 
     public static void main(String[] args) throws Exception {
-        out = new PrintStream(System.out, false, StandardCharsets.UTF_8);
-        in = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
         address = args[0];
         chinese = args[1].equals("chinese");
         seed = args[2];

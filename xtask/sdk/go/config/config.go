@@ -1,12 +1,10 @@
 // The full round of configuration through nacos-sdk-go, driven by `cargo xtask sdk config`.
 //
 // Arguments: address (host:port), round (`ascii` or `chinese`, the letters of ids and groups), seed.
-// The words spoken on standard input and output are described in `xtask/src/sdk/conversation.rs`,
-// the steps in `xtask/src/sdk/steps.rs`.
+// The questions are described in `xtask/src/sdk/config/questions.rs`, the steps in `xtask/src/sdk/config/steps.rs`.
 package main
 
 import (
-	"bufio"
 	"crypto/md5"
 	"fmt"
 	"hash/fnv"
@@ -22,6 +20,8 @@ import (
 	"github.com/nacos-group/nacos-sdk-go/clients/config_client"
 	"github.com/nacos-group/nacos-sdk-go/common/constant"
 	"github.com/nacos-group/nacos-sdk-go/vo"
+
+	"round/speech"
 )
 
 const (
@@ -37,28 +37,14 @@ var (
 	seed      = os.Args[3]
 	namespace = "sdk-go-" + seed
 	group     = "SDK_GROUP"
-	stdin     = bufio.NewScanner(os.Stdin)
 	clientsNo = 0
 )
-
-func say(words ...string) {
-	fmt.Println(strings.Join(words, " "))
-}
-
-func hear() string {
-	if !stdin.Scan() {
-		// Whoever drives us is gone.
-		os.Exit(1)
-	}
-	return strings.TrimSpace(stdin.Text())
-}
 
 func ask(what, namespace, key string, more ...string) string {
 	if namespace == "" {
 		namespace = "-"
 	}
-	say(append([]string{"ask", what, namespace, group, key}, more...)...)
-	return hear()
+	return speech.Ask(append([]string{what, namespace, group, key}, more...)...)
 }
 
 // key is the dataId for one purpose; nothing else in this round or another run uses it.
@@ -81,24 +67,6 @@ func short(content string) string {
 		content = content[:57] + "..."
 	}
 	return strconv.Quote(content)
-}
-
-// step runs body and reports it; what it returns is a time to report, or a negative one for none.
-func step(name string, body func() (time.Duration, error)) {
-	took, err := body()
-	switch {
-	case err != nil:
-		say("step", name, "FAILED", strings.Join(strings.Fields(err.Error()), " "))
-	case took < 0:
-		say("step", name, "ok")
-	default:
-		say("step", name, "ok", strconv.FormatInt(took.Milliseconds(), 10))
-	}
-}
-
-// untimed is a step that reports no time.
-func untimed(name string, body func() error) {
-	step(name, func() (time.Duration, error) { return -1, body() })
 }
 
 // client has a cache folder of its own, so that no snapshot of another can answer.
@@ -245,16 +213,6 @@ func parked(namespace, dataId, content string) error {
 	return nil
 }
 
-// first gives the first error, if there is one.
-func first(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 func large() string {
 	const alphabet = "abcdefghijklmnopqrstuvwxyz0123456789 =&%+\n"
 	hash := fnv.New64()
@@ -278,7 +236,7 @@ func main() {
 }
 
 func round() error {
-	say("client", strings.TrimPrefix(constant.CLIENT_VERSION, "Nacos-Go-Client:v"))
+	speech.Say("client", strings.TrimPrefix(constant.CLIENT_VERSION, "Nacos-Go-Client:v"))
 	public, err := newClient("")
 	if err != nil {
 		return err
@@ -297,7 +255,7 @@ func round() error {
 		"special": "special-characters", "content": "chinese-content", "large": "one-mebibyte",
 	}
 
-	untimed("read-missing", func() error {
+	speech.Untimed("read-missing", func() error {
 		if err := public.expectRead(key("missing"), missing); err != nil {
 			return err
 		}
@@ -306,10 +264,10 @@ func round() error {
 		}
 		return nil
 	})
-	untimed("publish", func() error { return public.publish(key("plain"), text("first")) })
-	step("read", func() (time.Duration, error) { return public.readSoon(key("plain"), text("first")) })
+	speech.Untimed("publish", func() error { return public.publish(key("plain"), text("first")) })
+	speech.Step("read", func() (time.Duration, error) { return public.readSoon(key("plain"), text("first")) })
 	for _, one := range contents {
-		untimed(stepOf[one.what], func() error {
+		speech.Untimed(stepOf[one.what], func() error {
 			if err := public.publish(key(one.what), one.content); err != nil {
 				return err
 			}
@@ -317,7 +275,7 @@ func round() error {
 			return err
 		})
 	}
-	untimed("type", func() error {
+	speech.Untimed("type", func() error {
 		if err := public.publish(key("typed"), `{"a":1}`, vo.JSON); err != nil {
 			return err
 		}
@@ -327,11 +285,11 @@ func round() error {
 		return nil
 	})
 
-	step("told-of-change", func() (time.Duration, error) {
+	speech.Step("told-of-change", func() (time.Duration, error) {
 		var listening, listeningLater error
 		plain, listening = public.listen(key("plain"))
 		later, listeningLater = public.listen(key("later"))
-		if err := first(
+		if err := speech.First(
 			listening, listeningLater, parked("", key("plain"), text("first")),
 			public.publish(key("plain"), text("second")),
 		); err != nil {
@@ -339,23 +297,23 @@ func round() error {
 		}
 		return plain.expect(text("second"), time.Now())
 	})
-	step("told-of-creation", func() (time.Duration, error) {
-		if err := first(
+	speech.Step("told-of-creation", func() (time.Duration, error) {
+		if err := speech.First(
 			parked("", key("later"), missing), public.publish(key("later"), text("created")),
 		); err != nil {
 			return 0, err
 		}
 		return later.expect(text("created"), time.Now())
 	})
-	step("told-of-removal", func() (time.Duration, error) {
-		if err := first(parked("", key("later"), text("created")), public.remove(key("later"))); err != nil {
+	speech.Step("told-of-removal", func() (time.Duration, error) {
+		if err := speech.First(parked("", key("later"), text("created")), public.remove(key("later"))); err != nil {
 			return 0, err
 		}
 		return later.expect(missing, time.Now())
 	})
 
-	untimed("namespace-apart", func() error {
-		if err := first(
+	speech.Untimed("namespace-apart", func() error {
+		if err := speech.First(
 			spaced.expectRead(key("plain"), missing), spaced.publish(key("plain"), text("spaced")),
 		); err != nil {
 			return err
@@ -365,21 +323,21 @@ func round() error {
 		}
 		return public.expectRead(key("plain"), text("second"))
 	})
-	step("namespace-told", func() (time.Duration, error) {
+	speech.Step("namespace-told", func() (time.Duration, error) {
 		var listening error
 		other, listening = spaced.listen(key("plain"))
-		if err := first(
+		if err := speech.First(
 			listening, parked(namespace, key("plain"), text("spaced")),
 			spaced.publish(key("plain"), text("spaced again")),
 		); err != nil {
 			return 0, err
 		}
 		took, err := other.expect(text("spaced again"), time.Now())
-		return took, first(err, plain.expectNothing())
+		return took, speech.First(err, plain.expectNothing())
 	})
 
 	if !chinese {
-		untimed("chinese-id-refused", func() error {
+		speech.Untimed("chinese-id-refused", func() error {
 			for _, one := range []vo.ConfigParam{
 				{DataId: "配置.go." + seed, Group: group, Content: text("refused")},
 				{DataId: key("refused"), Group: "配置分组", Content: text("refused")},
@@ -396,9 +354,9 @@ func round() error {
 		})
 	}
 
-	say("restart-please")
-	if hear() == "restarted" {
-		untimed("after-restart-read", func() error {
+	speech.Say("restart-please")
+	if speech.Hear() == "restarted" {
+		speech.Untimed("after-restart-read", func() error {
 			// New clients: nothing that the old ones kept on disk can answer.
 			fresh, err := newClient("")
 			if err != nil {
@@ -413,22 +371,22 @@ func round() error {
 					return err
 				}
 			}
-			return first(
+			return speech.First(
 				fresh.expectRead(key("plain"), text("second")),
 				fresh.expectRead(key("later"), missing),
 				freshSpaced.expectRead(key("plain"), text("spaced again")),
 			)
 		})
-		step("after-restart-told", func() (time.Duration, error) {
+		speech.Step("after-restart-told", func() (time.Duration, error) {
 			if err := public.publish(key("plain"), text("third")); err != nil {
 				return 0, err
 			}
 			took, err := plain.expect(text("third"), time.Now())
-			return took, first(err, later.expectNothing(), other.expectNothing())
+			return took, speech.First(err, later.expectNothing(), other.expectNothing())
 		})
 	}
 
-	untimed("remove", func() error {
+	speech.Untimed("remove", func() error {
 		for _, what := range []string{"plain", "special", "content", "large", "typed"} {
 			if err := public.remove(key(what)); err != nil {
 				return err
@@ -446,6 +404,6 @@ func round() error {
 		_, err := spaced.readSoon(key("plain"), missing)
 		return err
 	})
-	say("done")
+	speech.Say("done")
 	return nil
 }

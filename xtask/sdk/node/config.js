@@ -2,14 +2,13 @@
 // The full round of configuration through the npm package `nacos`, driven by `cargo xtask sdk config`.
 //
 // Arguments: address (host:port), round (`ascii` or `chinese`, the letters of ids and groups), seed.
-// The words spoken on standard input and output are described in `xtask/src/sdk/conversation.rs`,
-// the steps in `xtask/src/sdk/steps.rs`.
+// The questions are described in `xtask/src/sdk/config/questions.rs`, the steps in `xtask/src/sdk/config/steps.rs`.
 
 const assert = require('assert');
 const crypto = require('crypto');
 const path = require('path');
-const readline = require('readline');
 const { DataClient, NacosConfigClient } = require('nacos');
+const { ask, complain, hear, run, say, step } = require('./speech');
 
 const [ADDRESS, ROUND, SEED] = process.argv.slice(2);
 const CHINESE = ROUND === 'chinese';
@@ -17,24 +16,6 @@ const GROUP = CHINESE ? '配置分组' : 'SDK_GROUP';
 const NAMESPACE = `sdk-node-${SEED}`;
 const TOLD_WITHIN_MS = 10000;
 const MEBIBYTE = 1 << 20;
-
-const lines = readline.createInterface({ input: process.stdin })[Symbol.asyncIterator]();
-
-function say(...words) {
-  process.stdout.write(words.join(' ') + '\n');
-}
-
-async function hear() {
-  const { value, done } = await lines.next();
-  // Whoever drives us is gone.
-  if (done) process.exit(1);
-  return value.trim();
-}
-
-async function ask(what, key, { namespace = '', more = [] } = {}) {
-  say('ask', what, namespace || '-', GROUP, key, ...more);
-  return hear();
-}
 
 /** The dataId for one purpose; nothing else in this round or another run uses it. */
 function key(what) {
@@ -55,21 +36,7 @@ function short(content) {
     : JSON.stringify(content);
 }
 
-/** Runs `body` and reports it; what it returns is a time in milliseconds or nothing. */
-async function step(name, body) {
-  try {
-    const ms = await body();
-    say('step', name, 'ok', ...(ms === undefined ? [] : [ms]));
-  } catch (error) {
-    say('step', name, 'FAILED', `${error.name}: ${error.message}`.replace(/\s+/g, ' '));
-  }
-}
-
 let clients = 0;
-
-function complain(error) {
-  process.stderr.write(`${error.name}: ${error.message}\n`);
-}
 
 /** The client behind the package's own check, which lets no Chinese id pass. */
 function unchecked(options) {
@@ -165,7 +132,7 @@ class Listener {
 
 /** Waits until the server holds our long poll for this key with the MD5 of this content. */
 async function parked(dataId, content, namespace = '') {
-  const answer = await ask('listened', dataId, { namespace, more: [content === null ? '-' : md5(content)] });
+  const answer = await ask('listened', namespace || '-', GROUP, dataId, content === null ? '-' : md5(content));
   assert.strictEqual(answer, 'yes', 'the server holds no long poll for it');
 }
 
@@ -200,7 +167,7 @@ async function main() {
   await step('read-missing', async () => {
     const seen = await client.read(key('missing'));
     assert(seen === null, `read ${short(seen)}`);
-    assert.strictEqual(await ask('status', key('missing')), '404');
+    assert.strictEqual(await ask('status', '-', GROUP, key('missing')), '404');
   });
   await step('publish', () => client.publish(key('plain'), text('first')));
   await step('read', () => client.readSoon(key('plain'), text('first')));
@@ -209,7 +176,7 @@ async function main() {
   await step('one-mebibyte', () => roundTrip('large', large));
   await step('type', async () => {
     await roundTrip('typed', '{"a":1}', { type: 'json' });
-    assert.strictEqual(await ask('type', key('typed')), 'json');
+    assert.strictEqual(await ask('type', '-', GROUP, key('typed')), 'json');
   });
 
   await step('told-of-change', async () => {
@@ -285,7 +252,7 @@ async function main() {
     for (const what of ['plain', 'special', 'content', 'large', 'typed']) {
       await client.remove(key(what));
       await client.readSoon(key(what), null);
-      assert.strictEqual(await ask('status', key(what)), '404', `${what} is still answered`);
+      assert.strictEqual(await ask('status', '-', GROUP, key(what)), '404', `${what} is still answered`);
     }
     await spaced.remove(key('plain'));
     await spaced.readSoon(key('plain'), null);
@@ -293,10 +260,4 @@ async function main() {
   say('done');
 }
 
-main().then(
-  () => process.exit(0),
-  error => {
-    process.stderr.write(`${error.stack}\n`);
-    process.exit(1);
-  },
-);
+run(main);

@@ -1,8 +1,7 @@
 """The full round of configuration through nacos-sdk-python, driven by `cargo xtask sdk config`.
 
 Arguments: address (host:port), round (`ascii` or `chinese`, the letters of ids and groups), seed.
-The words spoken on standard input and output are described in `xtask/src/sdk/conversation.rs`,
-the steps in `xtask/src/sdk/steps.rs`.
+The questions are described in `xtask/src/sdk/config/questions.rs`, the steps in `xtask/src/sdk/config/steps.rs`.
 """
 
 import hashlib
@@ -17,30 +16,14 @@ import urllib.request
 import nacos
 from nacos.client import VERSION
 
+from speech import ask, expect, hear, say, step
+
 ADDRESS, ROUND, SEED = sys.argv[1:4]
 CHINESE = ROUND == "chinese"
 GROUP = "配置分组" if CHINESE else "SDK_GROUP"
 NAMESPACE = f"sdk-python-{SEED}"
 TOLD_WITHIN_S = 10
 MEBIBYTE = 1 << 20
-
-
-def say(*words):
-    sys.stdout.write(" ".join(str(word) for word in words) + "\n")
-    sys.stdout.flush()
-
-
-def hear():
-    line = sys.stdin.readline()
-    if not line:
-        # Whoever drives us is gone.
-        os._exit(1)
-    return line.strip()
-
-
-def ask(what, key, *more, namespace=""):
-    say("ask", what, namespace or "-", GROUP, key, *more)
-    return hear()
 
 
 def key(what):
@@ -56,23 +39,8 @@ def md5(content):
     return hashlib.md5(content.encode()).hexdigest()
 
 
-def expect(condition, reason):
-    if not condition:
-        raise AssertionError(reason)
-
-
 def short(content):
     return repr(content if content is None or len(content) < 60 else content[:57] + "...")
-
-
-def step(name, body):
-    """Runs `body` and reports it; what it returns is a time in milliseconds or nothing."""
-    try:
-        ms = body()
-    except Exception as error:
-        say("step", name, "FAILED", f"{type(error).__name__}: {error}".replace("\n", " "))
-    else:
-        say("step", name, "ok", *([] if ms is None else [ms]))
 
 
 class Client:
@@ -138,7 +106,7 @@ class Listener:
 def parked(key_, content, namespace=""):
     """Waits until the server holds our long poll for this key with the MD5 of this content."""
     expect(
-        ask("listened", key_, md5(content) if content is not None else "-", namespace=namespace) == "yes",
+        ask("listened", namespace or "-", GROUP, key_, md5(content) if content is not None else "-") == "yes",
         "the server holds no long poll for it",
     )
 
@@ -163,7 +131,7 @@ def main():
     def read_missing():
         seen = client.read(key("missing"))
         expect(seen is None, f"read {short(seen)}")
-        expect(ask("status", key("missing")) == "404", "not answered 404")
+        expect(ask("status", "-", GROUP, key("missing")) == "404", "not answered 404")
 
     step("read-missing", read_missing)
     step("publish", lambda: client.publish(key("plain"), text("first")))
@@ -195,13 +163,13 @@ def main():
             expect(isinstance(error, nacos.NacosException), f"{type(error).__name__}: {error}")
         else:
             raise AssertionError("an address of a mebibyte was taken")
-        expect(ask("status", key("endless")) == "404", "something was stored")
+        expect(ask("status", "-", GROUP, key("endless")) == "404", "something was stored")
 
     step("endless-address-refused", endless_address)
 
     def typed():
         round_trip("typed", '{"a":1}', config_type="json")
-        expect(ask("type", key("typed")) == "json", "not stored as json")
+        expect(ask("type", "-", GROUP, key("typed")) == "json", "not stored as json")
 
     step("type", typed)
 
@@ -296,7 +264,7 @@ def main():
         for what in ("plain", "special", "content", "large", "address", "typed"):
             client.remove(key(what))
             client.read_soon(key(what), None)
-            expect(ask("status", key(what)) == "404", f"{what} is still answered")
+            expect(ask("status", "-", GROUP, key(what)) == "404", f"{what} is still answered")
         spaced.remove(key("plain"))
         spaced.read_soon(key("plain"), None)
 
@@ -305,6 +273,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.stdout.reconfigure(encoding="utf-8")
-    sys.stdin.reconfigure(encoding="utf-8")
     main()

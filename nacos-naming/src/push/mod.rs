@@ -1,0 +1,215 @@
+//! Telling subscribers what changed.
+//!
+//! Owns which service is pushed when. A lone change leaves at once; what follows it within the window is gathered into
+//! one push at the window's end, however much it is. The transport to 1.x clients is [`udp`]. Nacos:
+//! `PushDelayTaskExecuteEngine`, `PushExecuteTask`, `PushExecutorUdpImpl`.
+
+pub mod udp;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use nacos_core::{key::ServiceKey, metrics::Metrics};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
+
+use crate::{
+    changes::Change,
+    model::{ClientId, Subscriber},
+    registry::{Published, Registry, Service},
+    selector::Labels,
+    switches::Switches,
+    view::{Asked, Form},
+};
+use udp::{List, Packet, PushState, PushStats, UdpPusher, UdpSettings};
+
+/// Nothing can be pushed.
+#[derive(Debug, thiserror::Error)]
+#[error("open a UDP socket to push to clients")]
+pub struct PushError(#[from] std::io::Error);
+
+/// Pushes changes to subscribers.
+pub struct Pusher {
+    registry: Arc<Registry>,
+    switches: Arc<Switches>,
+    labels: Option<Arc<dyn Labels>>,
+    window: Duration,
+    udp: UdpPusher,
+    stats: Arc<PushStats>,
+}
+
+/// Who waits for the end of a service's window.
+enum Waiting {
+    /// Nobody: nothing changed since the last push.
+    Nobody,
+    /// These new subscribers.
+    Some(Vec<ClientId>),
+    /// All.
+    All,
+}
+
+/// Services that were pushed less than a window ago.
+#[derive(Default)]
+struct Recent {
+    services: HashMap<ServiceKey, Waiting>,
+    /// When whose window ends; pushes come in the order of time, so several may end at once.
+    ends: BTreeMap<Instant, Vec<Arc<Service>>>,
+}
+
+impl Recent {
+    /// What is to be pushed now because of this change; `None` if it waits.
+    fn admit(&mut self, change: Change, now: Instant, window: Duration) -> Option<Change> {
+        let waiting = match self.services.entry(change.service.key().clone()) {
+            std::collections::hash_map::Entry::Occupied(waiting) => waiting.into_mut(),
+            std::collections::hash_map::Entry::Vacant(place) => {
+                place.insert(Waiting::Nobody);
+                self.ends.entry(now + window).or_default().push(Arc::clone(&change.service));
+                return Some(change);
+            }
+        };
+        match (&mut *waiting, change.only) {
+            (_, None) => *waiting = Waiting::All,
+            (Waiting::All, Some(_)) => {}
+            (Waiting::Some(clients), Some(client)) => clients.push(client),
+            (Waiting::Nobody, Some(client)) => *waiting = Waiting::Some(vec![client]),
+        }
+        None
+    }
+
+    /// What waited for windows that have ended. Those services begin a new one.
+    fn ended(&mut self, now: Instant, window: Duration) -> Vec<Change> {
+        let mut due = Vec::new();
+        while let Some(entry) = self.ends.first_entry().filter(|entry| *entry.key() <= now) {
+            for service in entry.remove() {
+                match self.services.remove(service.key()) {
+                    None | Some(Waiting::Nobody) => continue,
+                    Some(Waiting::All) => due.push(Change { service: Arc::clone(&service), only: None }),
+                    Some(Waiting::Some(clients)) => due.extend(
+                        clients.into_iter().map(|id| Change { service: Arc::clone(&service), only: Some(id) }),
+                    ),
+                }
+                self.services.insert(service.key().clone(), Waiting::Nobody);
+                self.ends.entry(now + window).or_default().push(service);
+            }
+        }
+        due
+    }
+
+    fn next_end(&self) -> Option<Instant> {
+        self.ends.first_key_value().map(|(at, _)| *at)
+    }
+}
+
+impl Pusher {
+    /// Opens the socket.
+    pub(crate) fn start(
+        registry: Arc<Registry>,
+        switches: Arc<Switches>,
+        labels: Option<Arc<dyn Labels>>,
+        window: Duration,
+        metrics: &Metrics,
+    ) -> Result<Arc<Self>, PushError> {
+        let stats = Arc::new(PushStats::new());
+        stats.show_in(metrics);
+        // Both families by one socket; where the system has no IPv6, IPv4 alone.
+        let open = |ip: IpAddr| UdpPusher::start((ip, 0).into(), UdpSettings::default(), Arc::clone(&stats), metrics);
+        let udp = open(Ipv6Addr::UNSPECIFIED.into()).or_else(|_| open(Ipv4Addr::UNSPECIFIED.into()))?;
+        Ok(Arc::new(Self { registry, switches, labels, window, udp, stats }))
+    }
+
+    /// Pushes until the server stops.
+    pub(crate) async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        let mut recent = Recent::default();
+        loop {
+            let now = Instant::now();
+            let due = recent.ended(now, self.window);
+            self.push_all(due).await;
+            let changes = tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => return,
+                changes = self.registry.changes.take() => changes,
+                () = until(recent.next_end()) => continue,
+            };
+            let now = Instant::now();
+            let due = changes.into_iter().filter_map(|change| recent.admit(change, now, self.window)).collect();
+            self.push_all(due).await;
+        }
+    }
+
+    async fn push_all(&self, due: Vec<Change>) {
+        for change in due {
+            self.push(&change);
+            // A storm of services must not keep others from running.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn push(&self, change: &Change) {
+        if !self.switches.push_enabled() {
+            return;
+        }
+        let service = &change.service;
+        let since = Instant::now();
+        let (subscribers, empty) = self.wanted(change);
+        let mut packets: Vec<(Bytes, Arc<Packet>)> = Vec::new();
+        for (subscriber, json) in subscribers {
+            // One packet for all who see the same list, which is then the same bytes. Whoever names no address is not
+            // reached.
+            let Ok(ip) = subscriber.ip.parse::<IpAddr>() else { continue };
+            let packet = match packets.iter().find(|(known, _)| known.as_ptr() == json.as_ptr()) {
+                Some((_, packet)) => Arc::clone(packet),
+                None => {
+                    let text = std::str::from_utf8(&json).unwrap_or_default();
+                    let list = List { service: service.key(), clusters: &subscriber.cluster, json: text, empty, since };
+                    let packet = self.udp.packet(&list);
+                    packets.push((json, Arc::clone(&packet)));
+                    packet
+                }
+            };
+            self.udp.push(SocketAddr::new(ip, subscriber.port), packet);
+        }
+    }
+
+    /// Who is to be told what, and whether it is that nobody is healthy.
+    fn wanted(&self, change: &Change) -> (Vec<(Arc<Subscriber>, Bytes)>, bool) {
+        let service = &change.service;
+        let mut state = service.lock();
+        let wanted: Vec<Arc<Subscriber>> = match &change.only {
+            Some(id) => state.subscribers.get(id).cloned().into_iter().collect(),
+            None => state.subscribers.values().cloned().collect(),
+        };
+        let answer = |subscriber: Arc<Subscriber>| {
+            let asked = Asked {
+                form: Form::Push,
+                clusters: &subscriber.cluster,
+                healthy_only: false,
+                consumer: &subscriber.ip,
+                cache_millis: self.switches.push_cache_millis(),
+                labels: self.labels.as_deref(),
+            };
+            let json = state.answer(service.key(), asked);
+            (subscriber, json)
+        };
+        let answers = wanted.into_iter().map(answer).collect();
+        let serves = |published: &Published| published.instance.healthy && published.instance.weight > 0.0;
+        (answers, !state.publishers.values().any(serves))
+    }
+
+    /// How pushes went, counted from zero again if `reset`.
+    pub(crate) fn state(&self, detail: bool, reset: bool) -> PushState {
+        self.stats.state(detail, reset)
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,238 @@
+//! The answer to "who offers this service": which instances are shown to whom, and its JSON.
+//!
+//! Owns the finished answers of a service: they are made once for each combination of clusters and health that was
+//! asked for, and dropped when anything changes. A list query is then a look-up and a copy of a pointer. Nacos:
+//! `ServiceStorage`, `ServiceUtil.selectInstancesWithHealthyProtection`, `ServiceInfo`.
+
+use bytes::Bytes;
+use nacos_core::{clock, error::ErrorCode, key::ServiceKey, web::ResultBody};
+use serde::Serialize;
+use smallvec::SmallVec;
+
+use crate::{
+    model::{BEAT_INTERVAL_MS, BEAT_TIMEOUT_MS, DELETE_TIMEOUT_MS, Metadata, preserved},
+    registry::{Kind, Shown, State},
+    selector::Labels,
+};
+
+/// Most finished answers of one service.
+const VIEWS_MAX: usize = 32;
+
+/// The finished answers of a service.
+#[derive(Default)]
+pub(crate) struct Views {
+    finished: SmallVec<[View; 1]>,
+    /// When the newest of them was made, in milliseconds since 1970: clients take a list that claims to be older than
+    /// theirs for out of date.
+    newest_ms: i64,
+}
+
+struct View {
+    form: Form,
+    healthy_only: bool,
+    clusters: Box<str>,
+    cache_millis: u64,
+    json: Bytes,
+}
+
+impl Views {
+    /// Drops them all: something changed.
+    pub(crate) fn clear(&mut self) {
+        self.finished = SmallVec::new();
+    }
+}
+
+/// For whom an answer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// `GET /v1/ns/instance/list`.
+    V1,
+    /// `GET /v2/ns/instance/list`: the same in a `Result`.
+    V2,
+    /// The data of a push over UDP.
+    Push,
+}
+
+/// What is asked for.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub(crate) form: Form,
+    /// Cluster names with commas; blank for all.
+    pub(crate) clusters: &'a str,
+    pub(crate) healthy_only: bool,
+    /// The consumer's address, for selectors.
+    pub(crate) consumer: &'a str,
+    /// How long a client may go without asking again, in milliseconds.
+    pub(crate) cache_millis: u64,
+    /// What is known of addresses, for selectors.
+    pub(crate) labels: Option<&'a dyn Labels>,
+}
+
+impl State {
+    /// The answer, finished before or now.
+    pub(crate) fn answer(&mut self, key: &ServiceKey, asked: Asked<'_>) -> Bytes {
+        // What depends on who asks is not kept.
+        let personal = asked.labels.is_some()
+            && self.metadata.as_deref().is_some_and(|metadata| metadata.selector != Default::default());
+        if !personal
+            && let Some(view) = self.views.finished.iter().find(|view| {
+                view.form == asked.form
+                    && view.healthy_only == asked.healthy_only
+                    && *view.clusters == *asked.clusters
+                    && view.cache_millis == asked.cache_millis
+            })
+        {
+            return view.json.clone();
+        }
+        self.views.newest_ms = self.views.newest_ms.max(clock::wall_ms());
+        let json = write_list(key, self, &asked, self.views.newest_ms);
+        if !personal {
+            if self.views.finished.len() >= VIEWS_MAX {
+                self.views.finished.remove(0);
+            }
+            self.views.finished.push(View {
+                form: asked.form,
+                healthy_only: asked.healthy_only,
+                clusters: asked.clusters.into(),
+                cache_millis: asked.cache_millis,
+                json: json.clone(),
+            });
+        }
+        json
+    }
+}
+
+/// The instances to show, whether they are all to be shown as healthy, and whether the protection threshold acts.
+fn select<'a>(state: &'a State, asked: &Asked<'_>) -> (Vec<Shown<'a>>, bool) {
+    let wanted: SmallVec<[&str; 4]> = if asked.clusters.trim().is_empty() {
+        SmallVec::new()
+    } else {
+        asked.clusters.split(',').collect()
+    };
+    let mut healthy = 0_usize;
+    let mut hosts: Vec<Shown<'a>> = Vec::with_capacity(state.publishers.len());
+    for shown in state.instances() {
+        if !shown.enabled || !(wanted.is_empty() || wanted.contains(&&*shown.instance.cluster)) {
+            continue;
+        }
+        healthy += usize::from(shown.instance.healthy);
+        if shown.instance.healthy || !asked.healthy_only {
+            hosts.push(shown);
+        }
+    }
+    let Some(metadata) = state.metadata.as_deref() else { return (hosts, false) };
+    if let Some(labels) = asked.labels {
+        let before = hosts.len();
+        hosts = metadata.selector.select(labels, asked.consumer, hosts, |shown: &Shown<'_>| &shown.instance.ip);
+        if hosts.len() != before {
+            healthy = hosts.iter().filter(|shown| shown.instance.healthy).count();
+        }
+    }
+    // Of an empty list no part is healthy, nor less than a threshold.
+    let reached = !hosts.is_empty() && healthy as f32 / hosts.len() as f32 <= metadata.protect_threshold.max(0.0);
+    (hosts, reached)
+}
+
+fn write_list(key: &ServiceKey, state: &State, asked: &Asked<'_>, now_ms: i64) -> Bytes {
+    let (hosts, reached) = select(state, asked);
+    let ephemeral = state.kind != Some(Kind::Persistent);
+    let push = asked.form == Form::Push;
+    let list = ServiceJson {
+        name: key.grouped(),
+        group_name: (!push).then(|| key.group()),
+        clusters: asked.clusters,
+        cache_millis: asked.cache_millis,
+        hosts: hosts
+            .iter()
+            .map(|shown| {
+                let mut json = InstanceJson::of(key, shown, ephemeral);
+                json.healthy |= reached;
+                json
+            })
+            .collect(),
+        last_ref_time: now_ms,
+        checksum: "",
+        all_ips: false,
+        // Nacos loses the mark on the way to a push.
+        reach_protection_threshold: reached && !push,
+        valid: true,
+    };
+    // With room for what the usual instance takes; writing into a `Vec` does not fail.
+    let mut out = Vec::with_capacity(256 + 360 * hosts.len());
+    let _ = match asked.form {
+        Form::V2 => {
+            let success = ErrorCode::Success;
+            let body = ResultBody { code: success.code(), message: Some(success.text()), data: list };
+            serde_json::to_writer(&mut out, &body)
+        }
+        Form::V1 | Form::Push => serde_json::to_writer(&mut out, &list),
+    };
+    out.into()
+}
+
+/// A service's list as clients read it (Nacos `ServiceInfo`).
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ServiceJson<'a> {
+    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group_name: Option<&'a str>,
+    clusters: &'a str,
+    cache_millis: u64,
+    hosts: Vec<InstanceJson<'a>>,
+    last_ref_time: i64,
+    checksum: &'a str,
+    #[serde(rename = "allIPs")]
+    all_ips: bool,
+    reach_protection_threshold: bool,
+    valid: bool,
+}
+
+/// An instance as clients read it (Nacos `Instance`).
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct InstanceJson<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instance_id: Option<String>,
+    ip: &'a str,
+    port: u16,
+    weight: f64,
+    healthy: bool,
+    enabled: bool,
+    ephemeral: bool,
+    cluster_name: &'a str,
+    service_name: &'a str,
+    metadata: &'a Metadata,
+    instance_heart_beat_interval: u64,
+    instance_heart_beat_time_out: u64,
+    ip_delete_timeout: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instance_id_generator: Option<&'a str>,
+}
+
+impl<'a> InstanceJson<'a> {
+    /// What to write of an instance in this service.
+    pub(crate) fn of(key: &'a ServiceKey, shown: &'a Shown<'_>, ephemeral: bool) -> Self {
+        let (instance, metadata) = (shown.instance, &shown.metadata);
+        let millis = |name, default| metadata.millis(name).unwrap_or(default);
+        Self {
+            instance_id: instance.id_text(key.grouped()),
+            ip: &instance.ip,
+            port: instance.port,
+            weight: shown.weight,
+            healthy: instance.healthy,
+            enabled: shown.enabled,
+            ephemeral,
+            cluster_name: &instance.cluster,
+            service_name: key.grouped(),
+            metadata,
+            instance_heart_beat_interval: millis(preserved::BEAT_INTERVAL, BEAT_INTERVAL_MS),
+            instance_heart_beat_time_out: millis(preserved::BEAT_TIMEOUT, BEAT_TIMEOUT_MS),
+            ip_delete_timeout: millis(preserved::DELETE_TIMEOUT, DELETE_TIMEOUT_MS),
+            instance_id_generator: match metadata.is_empty() {
+                true => Some("simple"),
+                false => metadata.get(preserved::ID_GENERATOR),
+            },
+        }
+    }
+}
