@@ -1,12 +1,7 @@
 //! What can be wrong with a request to service discovery, in Nacos' words. The HTTP and gRPC layers give it its form.
 
 use http::StatusCode;
-use nacos_core::{
-    consistency::CpError,
-    error::ErrorCode,
-    key::ServiceKey,
-    web::Fault,
-};
+use nacos_core::{consistency::CpError, error::ErrorCode, key::ServiceKey, web::Fault};
 
 /// Why something was not done. Nothing changed, unless it says otherwise.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -117,7 +117,10 @@ pub fn check(instance: &Instance) -> Result<(), NamingError> {
     if !instance.cluster.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') {
         return Err(NamingError::bad(
             ErrorCode::InstanceError,
-            format!("Instance 'clusterName' should be characters with only 0-9a-zA-Z-. (current: {})", instance.cluster),
+            format!(
+                "Instance 'clusterName' should be characters with only 0-9a-zA-Z-. (current: {})",
+                instance.cluster
+            ),
         ));
     }
     check_weight(instance.weight)
@@ -241,9 +244,7 @@ impl Instances {
     /// # Errors
     /// There is none at all in the service, or not this one.
     pub fn detail(&self, key: &ServiceKey, ip: &str, port: u16, cluster: &str) -> Result<InstanceDetail, NamingError> {
-        let none = || {
-            NamingError::missing(format!("no ips found for cluster {cluster} in service {}", key.grouped()))
-        };
+        let none = || NamingError::missing(format!("no ips found for cluster {cluster} in service {}", key.grouped()));
         let service = self.registry.service(key).ok_or_else(none)?;
         let state = service.lock();
         if state.publishers.is_empty() {
@@ -308,9 +309,10 @@ impl Instances {
         let own = match met {
             Beat::Known(own) => own,
             // What an operator laid over it acts even so.
-            Beat::Unknown => self.registry.overlay(key, &metadata_id(&beat.ip, beat.port, &beat.cluster)).and_then(
-                |over| over.extend_data.millis(preserved::BEAT_INTERVAL),
-            ),
+            Beat::Unknown => self
+                .registry
+                .overlay(key, &metadata_id(&beat.ip, beat.port, &beat.cluster))
+                .and_then(|over| over.extend_data.millis(preserved::BEAT_INTERVAL)),
         };
         let interval_ms = own.map_or_else(|| self.switches.client_beat_interval(), |own| own as i64);
         Ok(BeatAnswer { known: met != Beat::Unknown, interval_ms })

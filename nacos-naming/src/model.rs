@@ -39,9 +39,12 @@ pub mod preserved {
     pub const ENABLE_CLIENT_BEAT: &str = "enableClientBeat";
 }
 
+/// A name and its text.
+type Pair = (Box<str>, Box<str>);
+
 /// Texts by name, in the order of their names. Clones share them; most instances have few or none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Metadata(Option<Arc<[(Box<str>, Box<str>)]>>);
+pub struct Metadata(Option<Arc<[Pair]>>);
 
 impl Metadata {
     /// None at all.

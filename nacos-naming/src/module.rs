@@ -90,12 +90,7 @@ impl NamingModule {
             tokio::spawn(Arc::clone(&pusher).run(stop.subscribe())),
             tokio::spawn(probing.run(metrics.clone(), stop.subscribe())),
             tokio::spawn(clean_services(Arc::clone(&registry), settings.clone(), stop.subscribe())),
-            tokio::spawn(clean_metadata(
-                Arc::clone(&registry),
-                metadata.clone(),
-                settings.clone(),
-                stop.subscribe(),
-            )),
+            tokio::spawn(clean_metadata(Arc::clone(&registry), metadata.clone(), settings.clone(), stop.subscribe())),
         ];
         show_sizes(&metrics, &registry);
         let endpoints = Endpoints::new(Shared {

@@ -3,10 +3,7 @@
 //! Decides; the registry holds, and metadata are written through [`MetadataWriter`]. Called by the HTTP endpoints.
 //! Nacos: `ServiceOperatorV2Impl`, `ClusterOperatorV2Impl`, `CatalogServiceV2Impl`.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use nacos_core::{error::ErrorCode, key::ServiceKey};
 
@@ -97,10 +94,7 @@ impl Services {
         if !empty {
             return Err(NamingError::bad(
                 ErrorCode::ServiceDeleteFailure,
-                format!(
-                    "Service {} is not empty, can't be delete. Please unregister instance first",
-                    key.grouped()
-                ),
+                format!("Service {} is not empty, can't be delete. Please unregister instance first", key.grouped()),
             ));
         }
         Ok(self.metadata.remove_service(key).await?)
@@ -132,9 +126,10 @@ impl Services {
         cluster: &str,
         metadata: ClusterMetadata,
     ) -> Result<(), NamingError> {
-        let kind = self.registry.kind(key).ok_or_else(|| {
-            NamingError::bad(ErrorCode::ServerError, format!("service not found:{}", key.grouped()))
-        })?;
+        let kind = self
+            .registry
+            .kind(key)
+            .ok_or_else(|| NamingError::bad(ErrorCode::ServerError, format!("service not found:{}", key.grouped())))?;
         Ok(self.metadata.put_cluster(key, kind, cluster, metadata).await?)
     }
 

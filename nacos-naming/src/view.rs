@@ -104,11 +104,8 @@ impl State {
 
 /// The instances to show, whether they are all to be shown as healthy, and whether the protection threshold acts.
 fn select<'a>(state: &'a State, asked: &Asked<'_>) -> (Vec<Shown<'a>>, bool) {
-    let wanted: SmallVec<[&str; 4]> = if asked.clusters.trim().is_empty() {
-        SmallVec::new()
-    } else {
-        asked.clusters.split(',').collect()
-    };
+    let wanted: SmallVec<[&str; 4]> =
+        if asked.clusters.trim().is_empty() { SmallVec::new() } else { asked.clusters.split(',').collect() };
     let mut healthy = 0_usize;
     let mut hosts: Vec<Shown<'a>> = Vec::with_capacity(state.publishers.len());
     for shown in state.instances() {

@@ -218,11 +218,11 @@ fn unknown_names_are_warned_about_with_the_nearest() {
 #[test]
 fn protection_that_is_not_there_is_warned_about() {
     let loaded =
-        load("server.ssl.enabled=true\nnacos.core.auth.system.type=ldap\nnacos.naming.expireInstance=no", &[], &[]);
+        load("server.ssl.enabled=true\nnacos.core.auth.system.type=ldap\nnacos.naming.data.warmup=true", &[], &[]);
     assert_eq!(loaded.warnings.len(), 2, "{:?}", loaded.warnings);
     assert_eq!(
         loaded.no_effect,
-        ["nacos.naming.expireInstance (file conf/application.properties line 3) has no effect yet"]
+        ["nacos.naming.data.warmup (file conf/application.properties line 3) has no effect yet"]
     );
 }
 

@@ -15,7 +15,7 @@ pub use answer::{Page, ResultBody, json, json_bytes, rest_result, result, text};
 pub use call::{BodyLimits, Call, FilePart, parse_number};
 pub use fault::{Fault, Style};
 pub use params::{PARAMS_MAX, Params};
-pub use routes::{Area, Dispatcher, DispatcherOptions, Route, Routes};
+pub use routes::{Area, Dispatcher, DispatcherOptions, Gate, Route, Routes};
 
 /// `Content-Type` of Nacos' JSON answers.
 pub const JSON: &str = "application/json;charset=UTF-8";

@@ -42,13 +42,16 @@ pub struct Route {
     handler: Handler,
 }
 
+/// Gives the answer to a request that goes no further.
+pub type Gate = Arc<dyn Fn(&Parts) -> Option<Response> + Send + Sync>;
+
 /// A part of the paths with rules of its own, as Nacos has servlet filters for them.
 #[derive(Clone)]
 pub struct Area {
     /// How its paths begin, below the context path: `/v1/ns/`.
     pub prefix: &'static str,
     /// Sees every request of the area before its route is looked for; what it gives is the answer.
-    pub gate: Arc<dyn Fn(&Parts) -> Option<Response> + Send + Sync>,
+    pub gate: Gate,
     /// What to say of a path that no route has, or none for this method; the method and the whole path are given.
     pub unknown: fn(&Method, &str) -> Fault,
 }
@@ -187,7 +190,7 @@ impl Dispatcher {
             Box::pin(swallow(body)).await;
             return finish(fault.into_response(Style::Text, &full), origin);
         };
-        let values = path.contains('{').then(|| inner.path_values(path, parts.uri.path())).unwrap_or_default();
+        let values = if path.contains('{') { inner.path_values(path, parts.uri.path()) } else { Vec::new() };
         if parts.method == Method::OPTIONS {
             Box::pin(swallow(body)).await;
             return finish(options_answer(path, entries, &parts.headers), origin);

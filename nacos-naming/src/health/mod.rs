@@ -88,9 +88,7 @@ impl ProbeSource for Source {
             None => (Default::default(), instance.port),
             Some(cluster) if cluster.use_instance_port_for_check => (cluster.health_checker.clone(), instance.port),
             // A port that is none cannot be connected to, and so the instance is unhealthy.
-            Some(cluster) => {
-                (cluster.health_checker.clone(), u16::try_from(cluster.healthy_check_port).unwrap_or(0))
-            }
+            Some(cluster) => (cluster.health_checker.clone(), u16::try_from(cluster.healthy_check_port).unwrap_or(0)),
         };
         Some(ProbeTarget { ip: instance.ip.to_string(), port, checker })
     }

@@ -12,11 +12,7 @@ use serde_json::json;
 
 use super::{Endpoints, JsonMap, read};
 use crate::{
-    error::NamingError,
-    health::probe::Checker,
-    instances::InstanceDetail,
-    model::Metadata,
-    registry::Shown,
+    error::NamingError, health::probe::Checker, instances::InstanceDetail, model::Metadata, registry::Shown,
     view::InstanceJson,
 };
 
@@ -164,12 +160,8 @@ pub(super) async fn service(e: Endpoints, call: Call) -> Result<Response, Fault>
 /// Instances as lists show them.
 fn shown<'a>(key: &'a ServiceKey, found: &'a [InstanceDetail]) -> Vec<serde_json::Value> {
     let json = found.iter().map(|InstanceDetail { instance, ephemeral, .. }| {
-        let shown = Shown {
-            instance,
-            weight: instance.weight,
-            enabled: instance.enabled,
-            metadata: instance.metadata.clone(),
-        };
+        let shown =
+            Shown { instance, weight: instance.weight, enabled: instance.enabled, metadata: instance.metadata.clone() };
         json!(InstanceJson::of(key, &shown, *ephemeral))
     });
     json.collect()

@@ -16,8 +16,7 @@ use crate::{
 
 fn found(e: &Endpoints, call: &Call) -> Result<(std::sync::Arc<Client>, ClientView), Fault> {
     let id = call.required("clientId")?;
-    let client =
-        e.registry.client(&id).ok_or_else(|| NamingError::missing(format!("clientId [ {id} ] not exist")))?;
+    let client = e.registry.client(&id).ok_or_else(|| NamingError::missing(format!("clientId [ {id} ] not exist")))?;
     let view = e.registry.client_view(&client);
     Ok((client, view))
 }

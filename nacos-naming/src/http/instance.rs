@@ -182,7 +182,8 @@ fn heartbeat(call: &Call, ip: &str, port: u16, cluster: &str) -> Result<Heartbea
     };
     let cluster = full.cluster.filter(|cluster| !cluster.trim().is_empty()).unwrap_or(cluster.to_owned());
     let ip = full.ip.unwrap_or_default();
-    let port = u16::try_from(full.port).map_err(|_| Fault::NotReadable(format!("For input string: \"{}\"", full.port)))?;
+    let port =
+        u16::try_from(full.port).map_err(|_| Fault::NotReadable(format!("For input string: \"{}\"", full.port)))?;
     if ip.trim().is_empty() {
         // Nacos makes an instance of the address `null` of this.
         return Err(Fault::Illegal("Param 'ip' is required.".to_owned()));

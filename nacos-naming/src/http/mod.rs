@@ -78,9 +78,7 @@ pub fn routes(endpoints: &Endpoints) -> Routes {
     routes.area(Area {
         prefix: "/v1/ns/",
         gate: Arc::new(move |parts| gate(&switches, parts)),
-        unknown: |method, path| {
-            Fault::Outside(StatusCode::NOT_IMPLEMENTED, format!("no such api:{method}:{path}"))
-        },
+        unknown: |method, path| Fault::Outside(StatusCode::NOT_IMPLEMENTED, format!("no such api:{method}:{path}")),
     });
     routes
 }

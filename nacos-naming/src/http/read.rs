@@ -120,10 +120,7 @@ pub(super) fn metadata(call: &Call) -> Result<Metadata, Fault> {
 
 /// As Nacos' parameter filter fails: with Spring's error.
 fn broken_metadata(text: &str) -> Fault {
-    Fault::Outside(
-        StatusCode::INTERNAL_SERVER_ERROR,
-        format!("ErrCode:400, ErrMsg:metadata format incorrect:{text}"),
-    )
+    Fault::Outside(StatusCode::INTERNAL_SERVER_ERROR, format!("ErrCode:400, ErrMsg:metadata format incorrect:{text}"))
 }
 
 /// Number and size of a page, where anything that is no number is 0 (`NumberUtils.toInt`).
@@ -259,14 +256,13 @@ pub(super) fn full_beat(call: &Call) -> Result<Option<FullBeat>, Fault> {
 /// The parameter `instances`; none if it is not there.
 pub(super) fn batch(call: &Call) -> Result<Vec<BatchTarget>, Fault> {
     let Some(text) = optional(call, "instances") else { return Ok(Vec::new()) };
-    serde_json::from_str::<Option<Vec<BatchTarget>>>(&text).map(Option::unwrap_or_default).map_err(|_| deserialize_failed())
+    serde_json::from_str::<Option<Vec<BatchTarget>>>(&text)
+        .map(Option::unwrap_or_default)
+        .map_err(|_| deserialize_failed())
 }
 
 fn deserialize_failed() -> Fault {
-    Fault::Outside(
-        StatusCode::INTERNAL_SERVER_ERROR,
-        "errCode: 101, errMsg: Nacos deserialize failed. ".to_owned(),
-    )
+    Fault::Outside(StatusCode::INTERNAL_SERVER_ERROR, "errCode: 101, errMsg: Nacos deserialize failed. ".to_owned())
 }
 
 /// The parts of `namespace##group@@name`, where the namespace may be left out.

@@ -91,9 +91,8 @@ impl Recent {
                 match self.services.remove(service.key()) {
                     None | Some(Waiting::Nobody) => continue,
                     Some(Waiting::All) => due.push(Change { service: Arc::clone(&service), only: None }),
-                    Some(Waiting::Some(clients)) => due.extend(
-                        clients.into_iter().map(|id| Change { service: Arc::clone(&service), only: Some(id) }),
-                    ),
+                    Some(Waiting::Some(clients)) => due
+                        .extend(clients.into_iter().map(|id| Change { service: Arc::clone(&service), only: Some(id) })),
                 }
                 self.services.insert(service.key().clone(), Waiting::Nobody);
                 self.ends.entry(now + window).or_default().push(service);

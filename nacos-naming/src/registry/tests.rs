@@ -35,8 +35,7 @@ fn subscriber(n: u8, key: &ServiceKey) -> Subscriber {
 
 /// The answer to a list query, read back.
 fn list(registry: &Registry, key: &ServiceKey, healthy_only: bool) -> Value {
-    let asked =
-        Asked { form: Form::V1, clusters: "", healthy_only, consumer: "", cache_millis: 10_000, labels: None };
+    let asked = Asked { form: Form::V1, clusters: "", healthy_only, consumer: "", cache_millis: 10_000, labels: None };
     let json = match registry.service(key) {
         Some(service) => service.lock().answer(key, asked),
         None => State::empty().answer(key, asked),
