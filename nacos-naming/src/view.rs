@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Most finished answers of one service.
-const VIEWS_MAX: usize = 32;
+const VIEWS_MAX: usize = 8;
 
 /// The finished answers of a service.
 #[derive(Default)]

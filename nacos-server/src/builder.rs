@@ -317,8 +317,9 @@ impl Builder {
         // (An external one that is away keeps nobody from reading, so the server stays ready.)
         let (config_failed, naming_failed) = (database.failed(), naming_log.as_ref().map(NamingLog::failed));
         let readiness: console::ReadinessSource = Arc::new(move || {
-            let is_failed =
-                |failed: &Option<watch::Receiver<Option<String>>>| failed.as_ref().is_some_and(|f| f.borrow().is_some());
+            let is_failed = |failed: &Option<watch::Receiver<Option<String>>>| {
+                failed.as_ref().is_some_and(|f| f.borrow().is_some())
+            };
             match (is_failed(&config_failed), is_failed(&naming_failed)) {
                 (false, false) => Ok(()),
                 (true, false) => Err("config".to_owned()),

@@ -3,6 +3,7 @@
 use axum::response::Response;
 use http::StatusCode;
 use nacos_core::{
+    clock,
     error::ErrorCode,
     web::{Call, Fault, json, result, text},
 };
@@ -130,6 +131,49 @@ pub(super) fn responsible(e: &Endpoints, call: &Call) -> Result<Response, Fault>
     call.required("ip")?;
     call.required("port")?;
     Ok(json(&json!({ "responsibleServer": e.self_address })))
+}
+
+/// This server as a member of a cluster of one.
+fn member(e: &Endpoints) -> Value {
+    let (ip, port) = e.self_address.rsplit_once(':').unwrap_or((&e.self_address, "0"));
+    let port: i64 = port.parse().unwrap_or(0);
+    json!({
+        "ip": ip,
+        "port": port,
+        "state": "UP",
+        "extendInfo": {
+            "lastRefreshTime": clock::wall_ms(),
+            "raftPort": (port - 1000).to_string(),
+            "readyToUpgrade": true,
+            // What clients understand, and what it really is.
+            "version": "2.4.3",
+            "rustVersion": env!("CARGO_PKG_VERSION"),
+        },
+        "address": e.self_address,
+        "failAccessCnt": 0,
+        "abilities": {
+            "remoteAbility": { "supportRemoteConnection": false, "grpcReportEnabled": false },
+            "configAbility": { "supportRemoteMetrics": false },
+            "namingAbility": { "supportJraft": true },
+        },
+        "grpcReportEnabled": false,
+    })
+}
+
+/// `GET /v1/ns/operator/servers` and `/v1/ns/operator/distro/status`, of Nacos 1: the members, under this name.
+pub(super) fn members(e: &Endpoints, name: &str) -> Response {
+    json(&json!({ name: [member(e)] }))
+}
+
+/// `GET /v1/ns/operator/distro/server`, of Nacos 1.
+pub(super) fn responsible_for_service(e: &Endpoints, call: &Call) -> Result<Response, Fault> {
+    read::service_key(call)?;
+    Ok(json(&json!({ "responsibleServer": e.self_address })))
+}
+
+/// `GET /v1/ns/operator/cluster/state`, of Nacos 1: who is alone leads, without elections.
+pub(super) fn cluster_state(e: &Endpoints) -> Response {
+    json(&json!({ "ip": e.self_address, "term": 0, "leaderDueMs": 0, "heartbeatDueMs": 0, "state": "LEADER" }))
 }
 
 /// `PUT /v1/ns/operator/log`.

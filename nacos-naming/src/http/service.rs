@@ -1,7 +1,10 @@
 //! Services as a whole, and their clusters.
 
+use std::fmt::Write as _;
+
 use axum::response::Response;
 use http::StatusCode;
+use md5::{Digest, Md5};
 use nacos_core::{
     error::ErrorCode,
     key::{DEFAULT_GROUP, ServiceKey},
@@ -154,6 +157,28 @@ pub(super) async fn subscribers(e: Endpoints, call: Call) -> Result<Response, Fa
     let found = e.services.subscribers(key.namespace(), key.group(), key.name());
     let page: Vec<_> = read::page(&found, number, size).iter().map(|one| &**one).collect();
     Ok(json(&json!({ "subscribers": page, "count": found.len() })))
+}
+
+/// `PUT /v1/ns/service/checksum`, of Nacos 1: two servers whose answers are alike have the same instances, and say the
+/// same of the service.
+pub(super) fn checksum(e: &Endpoints, call: &Call) -> Result<Response, Fault> {
+    let key = read::service_key(call)?;
+    let found = e
+        .services
+        .detail(&key)
+        .ok_or_else(|| NamingError::missing(format!("serviceName not found: {}", key.grouped())))?;
+    let mut text = format!("{}{}", key.grouped(), json!(found.metadata));
+    let mut instances = e.instances.all(&key);
+    instances.sort_by(|a, b| (&a.instance.ip, a.instance.port).cmp(&(&b.instance.ip, b.instance.port)));
+    for found in &instances {
+        let one = &found.instance;
+        let _ = write!(text, "{}_{:?}_{}_{},", one.address(), one.weight, one.healthy, one.cluster);
+    }
+    let mut hex = String::with_capacity(32);
+    for byte in Md5::digest(text.as_bytes()) {
+        let _ = write!(hex, "{byte:02x}");
+    }
+    Ok(json(&json!({ "checksum": hex })))
 }
 
 /// `GET /v1/ns/service/selector/types`.

@@ -68,6 +68,7 @@ pub(super) fn add(routes: &mut Routes, endpoints: &Endpoints) {
         service::names(e, call).await
     });
     route!(GET, "/v1/ns/service/subscribers", READ read::check_default, |e, call| service::subscribers(e, call).await);
+    route!(PUT, "/v1/ns/service/checksum", READ read::check_default, |e, call| service::checksum(&e, &call));
     route!(GET, "/v1/ns/service/selector/types", OPEN check::none, |_e, _call| Ok::<_, Fault>(service::selector_types()));
     route!(PUT, "/v1/ns/cluster", WRITE read::check_default, |e, call| service::put_cluster(e, call).await);
 
@@ -100,6 +101,18 @@ pub(super) fn add(routes: &mut Routes, endpoints: &Endpoints) {
     });
     route!(GET, "/v1/ns/operator/distro/client" "/v1/ns/ops/distro/client", ADMIN_READ check::none, |e, call| {
         operator::responsible(&e, &call)
+    });
+    route!(GET, "/v1/ns/operator/distro/server" "/v1/ns/ops/distro/server", ADMIN_READ read::check_default, |e, call| {
+        operator::responsible_for_service(&e, &call)
+    });
+    route!(GET, "/v1/ns/operator/distro/status" "/v1/ns/ops/distro/status", ADMIN_READ check::none, |e, _call| {
+        Ok::<_, Fault>(operator::members(&e, "status"))
+    });
+    route!(GET, "/v1/ns/operator/servers" "/v1/ns/ops/servers", ADMIN_READ check::none, |e, _call| {
+        Ok::<_, Fault>(operator::members(&e, "servers"))
+    });
+    route!(GET, "/v1/ns/operator/cluster/state" "/v1/ns/ops/cluster/state", ADMIN_READ check::none, |e, _call| {
+        Ok::<_, Fault>(operator::cluster_state(&e))
     });
     route!(PUT, "/v1/ns/operator/log" "/v1/ns/ops/log", ADMIN_WRITE check::none, |e, call| {
         operator::log_level(&e, &call)

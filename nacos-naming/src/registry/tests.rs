@@ -8,6 +8,8 @@ use serde_json::Value;
 
 use super::*;
 use crate::{
+    metadata::{InstanceMetadata, ServiceMetadata},
+    model::Instance,
     testing::{instance, registry},
     view::{Asked, Form},
 };
