@@ -72,7 +72,8 @@ impl Default for StandaloneOptions {
 ///
 /// Dropping it does what [`stop`](Self::stop) does, but waits for nothing.
 pub struct StandaloneProtocol {
-    db: Arc<dyn DatabaseOperate>,
+    /// Let go of by a stop, so that whoever opened it can close it though somebody still holds the protocol.
+    db: Mutex<Option<Arc<dyn DatabaseOperate>>>,
     options: StandaloneOptions,
     metrics: Metrics,
     groups: Mutex<HashMap<&'static str, Slot>>,
@@ -113,7 +114,13 @@ impl StandaloneProtocol {
     /// A protocol without groups, on a database that has the tables of
     /// [`schema::CONSISTENCY`](crate::storage::schema::CONSISTENCY).
     pub fn new(db: Arc<dyn DatabaseOperate>, options: StandaloneOptions, metrics: &Metrics) -> Self {
-        Self { db, options, metrics: metrics.clone(), groups: Mutex::default(), stopping: watch::Sender::new(false) }
+        Self {
+            db: Mutex::new(Some(db)),
+            options,
+            metrics: metrics.clone(),
+            groups: Mutex::default(),
+            stopping: watch::Sender::new(false),
+        }
     }
 
     /// Finishes what waits, takes a snapshot of each group that was written to since its last, and ends all tasks. What
@@ -124,6 +131,7 @@ impl StandaloneProtocol {
     pub async fn stop(&self) {
         self.stopping.send_replace(true);
         self.stopping.closed().await;
+        self.db.lock().take();
     }
 
     fn reserve(&self, name: &'static str) -> Result<Reserved<'_>, CpError> {
@@ -150,7 +158,9 @@ impl CpProtocol for StandaloneProtocol {
     async fn add_processor(&self, processor: Arc<dyn RequestProcessor>) -> Result<(), CpError> {
         let name = processor.group();
         let reserved = self.reserve(name)?;
-        let store = Store::new(Arc::clone(&self.db), name);
+        let db = self.db.lock().clone();
+        let db = db.ok_or_else(|| CpError::Unavailable(name.to_owned(), "stopping".to_owned()))?;
+        let store = Store::new(db, name);
         let guarded = Guarded::new(Arc::clone(&processor));
         let log = replay::replay(&store, &guarded).await?;
 
