@@ -1,5 +1,6 @@
 //! Whole-server benchmarks. Each figure stands beside a ceiling measured in the same run: a bare axum server, lone
-//! transactions in the same folder or pgbench on the same Postgres, the same request held by nobody in particular.
+//! transactions in the same folder or pgbench on the same Postgres, the same request held by nobody in particular, the
+//! same datagrams sent by a loop.
 //!
 //! The load generator is this program, so it is run optimised whatever `cargo xtask` was built as. A missed target
 //! is printed, not an error; a wrong answer is an error, because a server that answers wrongly fast has no speed.
@@ -11,6 +12,8 @@ mod gets;
 mod growth;
 mod held;
 mod limits;
+mod loops;
+mod naming;
 mod notify;
 mod postgres;
 mod process;
@@ -23,6 +26,7 @@ pub mod wire;
 use std::{path::PathBuf, process::Command};
 
 use anyhow::{Context, Result, ensure};
+use clap::ValueEnum;
 
 use crate::{server, storage::Storage};
 
@@ -37,6 +41,8 @@ pub struct Args {
 enum What {
     /// Configuration over HTTP: reads, publishes, held long polls, notification, memory, start.
     Config(config::Args),
+    /// Service discovery over HTTP and UDP: registrations, heartbeats, lists, many instances held, pushes, memory.
+    Naming(naming::Args),
     /// The bare axum server that the others stand beside.
     #[command(hide = true)]
     Bare {
@@ -50,19 +56,61 @@ enum What {
 pub fn run(args: Args) -> Result<()> {
     match args.what {
         What::Bare { port } => bare::serve(port),
-        What::Config(args) if cfg!(debug_assertions) => optimised(&args.to_arguments()),
+        What::Config(args) if cfg!(debug_assertions) => optimised("config", &args.to_arguments()),
         What::Config(args) => config::run(&args),
+        What::Naming(args) if cfg!(debug_assertions) => optimised("naming", &args.to_arguments()),
+        What::Naming(args) => naming::run(&args),
     }
 }
 
 /// The short form of `bench config`, for the `test` command: under a minute, wrong answers are errors.
 pub fn run_short(storage: Storage) -> Result<()> {
-    let args = config::Args::quick(storage);
-    if cfg!(debug_assertions) { optimised(&args.to_arguments()) } else { config::run(&args) }
+    run(Args { what: What::Config(config::Args::quick(storage)) })
 }
 
-/// Builds this program in the release profile and runs `bench config` in it.
-fn optimised(arguments: &[String]) -> Result<()> {
+/// The short form of `bench naming`, for the `test` command: under two minutes, wrong answers are errors.
+pub fn run_short_naming() -> Result<()> {
+    run(Args { what: What::Naming(naming::Args::quick()) })
+}
+
+/// What every benchmark can be told.
+#[derive(clap::Args, Default, Debug, PartialEq)]
+struct Common {
+    /// A short form: it shows that all works, its figures are rough.
+    #[arg(long)]
+    quick: bool,
+    /// Writes the figures to this file as JSON too.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+impl Common {
+    /// The short form.
+    fn quick() -> Self {
+        Self { quick: true, json: None }
+    }
+
+    /// The same as it stands on a command line.
+    fn to_arguments(&self) -> Vec<String> {
+        let mut arguments = Vec::new();
+        if self.quick {
+            arguments.push("--quick".to_owned());
+        }
+        if let Some(file) = &self.json {
+            arguments.extend(["--json".to_owned(), file.display().to_string()]);
+        }
+        arguments
+    }
+}
+
+/// An option and its value as they stand on a command line.
+fn option(name: &str, value: &impl ValueEnum) -> Vec<String> {
+    let value = value.to_possible_value();
+    value.into_iter().flat_map(|value| [format!("--{name}"), value.get_name().to_owned()]).collect()
+}
+
+/// Builds this program in the release profile and runs this benchmark in it.
+fn optimised(benchmark: &str, arguments: &[String]) -> Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
         .args(["build", "--release", "--package", "xtask"])
@@ -71,11 +119,11 @@ fn optimised(arguments: &[String]) -> Result<()> {
         .context("run cargo build")?;
     ensure!(status.success(), "cargo build of xtask failed: {status}");
     let status = Command::new(target().join("release/xtask"))
-        .args(["bench", "config"])
+        .args(["bench", benchmark])
         .args(arguments)
         .status()
         .context("run the optimised xtask")?;
-    ensure!(status.success(), "bench config ended with {status}");
+    ensure!(status.success(), "bench {benchmark} ended with {status}");
     Ok(())
 }
 

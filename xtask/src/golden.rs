@@ -4,7 +4,7 @@
 //! `nacos-server/tests/golden`. Scenarios run in any order, several at once, each with names of its own.
 //!
 //! With two servers that share a Postgres the requests of a scenario go to one and the other in turn, but for
-//! scenarios about a server's own memory.
+//! scenarios about what servers do not share by it.
 
 // The pause-able clock is for code inside the server; this is a program that talks to it from outside.
 #![allow(clippy::disallowed_methods)]

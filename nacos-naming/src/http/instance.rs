@@ -1,5 +1,7 @@
 //! What clients call: register, deregister, list, heartbeat, and what operators do with single instances.
 
+use std::net::IpAddr;
+
 use axum::response::Response;
 use nacos_core::{
     error::ErrorCode,
@@ -120,7 +122,7 @@ pub(super) async fn list(e: Endpoints, call: Call) -> Result<Response, Fault> {
     let agent = call.header("user-agent").filter(|agent| !agent.is_empty());
     let agent = agent.or_else(|| call.header("client-version")).unwrap_or_default();
     let app = read::optional(&call, "app").unwrap_or_default();
-    subscribe(&e, &key, Wish { ip: &ip, port: udp_port, agent, app: &app, clusters: &clusters });
+    subscribe(&e, &call, &key, Wish { ip: &ip, port: udp_port, agent, app: &app, clusters: &clusters });
     Ok(json_bytes(e.instances.list(&key, Form::V1, &clusters, read::is_true(&call, "healthyOnly"), &ip)))
 }
 
@@ -133,9 +135,14 @@ struct Wish<'a> {
     clusters: &'a str,
 }
 
-fn subscribe(e: &Endpoints, key: &ServiceKey, wish: Wish<'_>) {
+fn subscribe(e: &Endpoints, call: &Call, key: &ServiceKey, wish: Wish<'_>) {
     let Ok(port) = u16::try_from(wish.port) else { return };
     if port == 0 || !e.switches.can_push(wish.agent) {
+        return;
+    }
+    // Nobody elsewhere is told by sending to this machine's own programs.
+    let own = wish.ip.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback());
+    if own && !call.peer.ip().to_canonical().is_loopback() {
         return;
     }
     let subscriber = Subscriber {
@@ -390,7 +397,7 @@ pub(super) async fn list_v2(e: Endpoints, call: Call) -> Result<Response, Fault>
     let agent = call.header("user-agent").filter(|agent| !agent.is_empty());
     let agent = agent.or_else(|| call.header("client-version")).unwrap_or_default();
     let key = named_key(&call, &name)?;
-    subscribe(&e, &key, Wish { ip: &ip, port, agent, app: &app, clusters: &clusters });
+    subscribe(&e, &call, &key, Wish { ip: &ip, port, agent, app: &app, clusters: &clusters });
     Ok(json_bytes(e.instances.list(&key, Form::V2, &clusters, healthy_only, &ip)))
 }
 

@@ -42,6 +42,7 @@ use hashbrown::HashSet;
 use nacos_core::{clock, metrics::Metrics};
 use parking_lot::Mutex;
 use prometheus::{IntCounterVec, Opts};
+use socket2::{Domain, Socket, Type};
 use tokio::{
     net::UdpSocket,
     sync::Notify,
@@ -64,6 +65,8 @@ use crate::health::probe::forbidden;
 const TOLD_MAX: usize = 1000;
 /// So many datagrams are received, sent or looked at in one go.
 const BATCH: usize = 256;
+/// So many bytes of answers may wait to be read, if the system allows it.
+const RECEIVED_BYTES: usize = 4 * 1024 * 1024;
 
 /// How pushes are made.
 #[derive(Debug, Clone)]
@@ -89,8 +92,8 @@ pub struct UdpPusher {
 }
 
 impl UdpPusher {
-    /// Opens a socket at `bind`, whose port is 0 for any free one, and begins. An IPv6 address reaches IPv4 clients
-    /// too, if it is the unspecified one and the system has it so. Adds its metrics.
+    /// Opens a socket at `bind`, whose port is 0 for any free one, and begins. `[::]` reaches IPv4 clients too. Adds
+    /// its metrics.
     ///
     /// Call it within a tokio runtime.
     ///
@@ -102,8 +105,7 @@ impl UdpPusher {
         stats: Arc<PushStats>,
         metrics: &Metrics,
     ) -> io::Result<Self> {
-        let socket = std::net::UdpSocket::bind(bind)?;
-        socket.set_nonblocking(true)?;
+        let socket = open(bind)?;
         let address = socket.local_addr()?;
         let shared = Arc::new(Shared {
             socket: UdpSocket::from_std(socket)?,
@@ -316,6 +318,19 @@ impl Shared {
             }
         }
     }
+}
+
+fn open(bind: SocketAddr) -> io::Result<std::net::UdpSocket> {
+    let socket = Socket::new(Domain::for_address(bind), Type::DGRAM, None)?;
+    if bind.is_ipv6() {
+        // What a system does by itself differs.
+        socket.set_only_v6(false)?;
+    }
+    // Answers of thousands come at once. The system gives what it likes.
+    let _ = socket.set_recv_buffer_size(RECEIVED_BYTES);
+    socket.set_nonblocking(true)?;
+    socket.bind(&bind.into())?;
+    Ok(socket.into())
 }
 
 /// An address as itself, not as an IPv4 address mapped into IPv6.

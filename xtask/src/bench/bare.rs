@@ -4,6 +4,8 @@
 //! the headers of a Nacos answer, takes a publish without storing it, and holds a long poll until its time is over
 //! or a publish wakes it. Run as a process of its own: `cargo xtask bench bare --port N`.
 
+pub mod naming;
+
 use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
@@ -32,7 +34,8 @@ pub async fn serve(port: u16) -> Result<()> {
     let router = Router::new()
         .route(wire::CONFIGS, get(read).post(publish))
         .route(wire::LISTENER, post(hold))
-        .with_state(Arc::new(Notify::new()));
+        .with_state(Arc::new(Notify::new()))
+        .merge(naming::routes().await?);
     let listener = TcpListener::bind(("127.0.0.1", port)).await.context("bind")?;
     axum::serve(listener, router).await.context("serve")
 }

@@ -1,12 +1,12 @@
 //! `bench config`: the order of the measurements, and how long each is.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use clap::{ValueEnum, builder::PossibleValue};
+use clap::ValueEnum;
 
 use super::{
-    gets, growth, held, limits, notify, postgres,
+    Common, gets, growth, held, limits, loops, notify, option, postgres,
     process::{Bare, Machine, Subject},
     publishes,
     report::Report,
@@ -17,12 +17,8 @@ use crate::{server, storage::Storage};
 /// Options of `bench config`.
 #[derive(clap::Args, Default)]
 pub struct Args {
-    /// A short form, under a minute: it shows that all works, its figures are rough.
-    #[arg(long)]
-    quick: bool,
-    /// Writes the figures to this file as JSON too.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    common: Common,
     /// Only these parts.
     #[arg(long, value_delimiter = ',')]
     only: Vec<Part>,
@@ -48,25 +44,14 @@ const ON_POSTGRES: [Part; 2] = [Part::Gets, Part::Publishes];
 impl Args {
     /// The short form of everything.
     pub fn quick(storage: Storage) -> Self {
-        Self { quick: true, storage, ..Self::default() }
+        Self { common: Common::quick(), storage, ..Self::default() }
     }
 
     /// The same options as they stand on a command line.
     pub fn to_arguments(&self) -> Vec<String> {
-        let mut arguments = Vec::new();
-        if self.quick {
-            arguments.push("--quick".to_owned());
-        }
-        if let Some(file) = &self.json {
-            arguments.extend(["--json".to_owned(), file.display().to_string()]);
-        }
-        let name = |value: Option<PossibleValue>| value.map(|value| value.get_name().to_owned());
-        for part in &self.only {
-            let name = name(part.to_possible_value());
-            arguments.extend(name.into_iter().flat_map(|name| ["--only".to_owned(), name]));
-        }
-        let storage = name(self.storage.to_possible_value());
-        arguments.extend(storage.into_iter().flat_map(|name| ["--storage".to_owned(), name]));
+        let mut arguments = self.common.to_arguments();
+        arguments.extend(self.only.iter().flat_map(|part| option("only", part)));
+        arguments.extend(option("storage", &self.storage));
         arguments
     }
 
@@ -79,7 +64,7 @@ impl Args {
 /// How much of each is measured.
 struct Plan {
     starts: usize,
-    gets: gets::Plan,
+    gets: loops::Plan,
     publishes: publishes::Plan,
     held: Vec<usize>,
     watched: usize,
@@ -91,7 +76,7 @@ impl Plan {
     fn full() -> Self {
         Self {
             starts: 9,
-            gets: gets::Plan { rounds: 7, round: Duration::from_secs(3) },
+            gets: loops::Plan { rounds: 7, round: Duration::from_secs(3) },
             publishes: publishes::Plan { rounds: 5, part: Duration::from_secs(4) },
             held: vec![1_000, 10_000, 30_000],
             watched: 1_000,
@@ -103,7 +88,7 @@ impl Plan {
     fn quick() -> Self {
         Self {
             starts: 3,
-            gets: gets::Plan { rounds: 3, round: Duration::from_secs(1) },
+            gets: loops::Plan { rounds: 3, round: Duration::from_secs(1) },
             publishes: publishes::Plan { rounds: 1, part: Duration::from_secs(2) },
             held: vec![1_000],
             watched: 200,
@@ -115,7 +100,7 @@ impl Plan {
 
 /// Runs the benchmarks. A missed target is printed; a wrong answer is an error.
 pub fn run(args: &Args) -> Result<()> {
-    let plan = if args.quick { Plan::quick() } else { Plan::full() };
+    let plan = if args.common.quick { Plan::quick() } else { Plan::full() };
     ensure!(
         args.storage == Storage::Sqlite || args.only.iter().all(|part| ON_POSTGRES.contains(part)),
         "on Postgres gets and publishes are measured"
@@ -126,12 +111,12 @@ pub fn run(args: &Args) -> Result<()> {
     let quiet = Machine::now()?;
     // One thread: the servers need the other cores more.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut report = Report { machine: machine(open_files)?, ..Report::default() };
+    let mut report = Report::new(open_files)?;
     let configs: Vec<(String, String)> =
         (0..1_000).map(|n| (format!("bench-config-{n:04}"), format!("{n:04}").repeat(256))).collect();
     if args.storage == Storage::Postgres {
         let plan = postgres::Plan {
-            gets: args.wants(Part::Gets).then_some(&plan.gets),
+            gets: args.wants(Part::Gets).then_some(plan.gets),
             publishes: args.wants(Part::Publishes).then_some(&plan.publishes),
         };
         postgres::measure(&mut report, &runtime, &plan, &configs)?;
@@ -143,7 +128,7 @@ pub fn run(args: &Args) -> Result<()> {
         let (ours, theirs) = (Subject::from(&server), bare.subject());
         if args.wants(Part::Gets) {
             eprintln!("gets");
-            gets::measure(&mut report, &plan.gets, ours, theirs, &configs)?;
+            gets::measure(&mut report, plan.gets, ours, theirs, &configs)?;
         }
         if args.wants(Part::Publishes) {
             eprintln!("publishes");
@@ -167,28 +152,7 @@ pub fn run(args: &Args) -> Result<()> {
         eprintln!("overwrites");
         growth::measure(&mut report, &runtime, &plan.overwrites)?;
     }
-    report.machine.push(format!("other programs took {:.0}% of the machine meanwhile", 100.0 * quiet.others_since()?));
-    report.print();
-    args.json.as_deref().map_or(Ok(()), |file| report.write_json(file))
-}
-
-/// What the figures were measured on.
-fn machine(open_files: u64) -> Result<Vec<String>> {
-    let cores = std::thread::available_parallelism()?;
-    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("unknown processor");
-    let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let total = memory.lines().find_map(|line| line.strip_prefix("MemTotal:")).unwrap_or_default();
-    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    Ok(vec![
-        format!(
-            "{cores} cores of {}, {} of memory, Linux {}",
-            model.trim_matches([' ', '\t', ':']),
-            total.trim(),
-            kernel.trim()
-        ),
-        format!("open files: at most {open_files}; servers and load generator share the cores"),
-    ])
+    report.finish(&quiet, &args.common)
 }
 
 #[cfg(test)]
@@ -203,13 +167,12 @@ mod tests {
             args: Args,
         }
         let args = Args {
-            quick: true,
-            json: Some("f.json".into()),
+            common: Common { quick: true, json: Some("f.json".into()) },
             only: vec![Part::Gets, Part::Held],
             storage: Storage::Postgres,
         };
         let line: Line = clap::Parser::parse_from([vec!["bench".to_owned()], args.to_arguments()].concat());
-        assert!(line.args.quick && line.args.only == args.only && line.args.json == args.json);
+        assert!(line.args.common == args.common && line.args.only == args.only);
         assert_eq!(line.args.storage, args.storage);
     }
 }

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use tokio::runtime::Runtime;
 
 use super::{
-    gets, median,
+    gets, loops, median,
     process::{Bare, Subject},
     publishes::{self, CLIENTS, Until},
     report::{Report, Row, Target, milliseconds, per_second},
@@ -29,7 +29,7 @@ const SHARE: f64 = 0.60;
 /// What is measured.
 pub struct Plan<'a> {
     /// Reads, if they are.
-    pub gets: Option<&'a gets::Plan>,
+    pub gets: Option<loops::Plan>,
     /// Publishes, if they are.
     pub publishes: Option<&'a publishes::Plan>,
 }

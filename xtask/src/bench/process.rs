@@ -88,6 +88,22 @@ fn cpu_fields<const N: usize>(process: &str, wanted: [usize; N]) -> Result<Durat
     Ok(TICK * ticks)
 }
 
+/// What the figures are measured on.
+pub fn machine() -> Result<String> {
+    let cores = std::thread::available_parallelism()?;
+    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("unknown processor");
+    let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = memory.lines().find_map(|line| line.strip_prefix("MemTotal:")).unwrap_or_default();
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    Ok(format!(
+        "{cores} cores of {}, {} of memory, Linux {}",
+        model.trim_matches([' ', '\t', ':']),
+        total.trim(),
+        kernel.trim()
+    ))
+}
+
 /// What the whole machine does, to tell how quiet it was while something was measured.
 pub struct Machine {
     begun: Instant,

@@ -5,6 +5,11 @@ use std::{fmt, path::Path};
 use anyhow::{Context, Result};
 use serde::Serialize;
 
+use super::{
+    Common,
+    process::{self, Machine},
+};
+
 /// What a figure counts.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -17,6 +22,10 @@ pub enum Unit {
     Milliseconds,
     /// Microseconds.
     Microseconds,
+    /// Processor time over time.
+    Cores,
+    /// Things.
+    Count,
 }
 
 /// A figure and what it counts.
@@ -48,6 +57,16 @@ pub fn microseconds(value: f64) -> Figure {
     Figure { value, unit: Unit::Microseconds }
 }
 
+/// Processor time over time.
+pub fn cores(value: f64) -> Figure {
+    Figure { value, unit: Unit::Cores }
+}
+
+/// Things.
+pub fn count(value: f64) -> Figure {
+    Figure { value, unit: Unit::Count }
+}
+
 impl fmt::Display for Figure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { value, unit } = *self;
@@ -60,6 +79,8 @@ impl fmt::Display for Figure {
             Unit::Bytes => format!("{value:.0} B"),
             Unit::Milliseconds => format!("{value:.1} ms"),
             Unit::Microseconds => format!("{value:.1} µs"),
+            Unit::Cores => format!("{value:.2} cores"),
+            Unit::Count => grouped(value),
         };
         f.pad(&text)
     }
@@ -183,6 +204,23 @@ pub struct Report {
 }
 
 impl Report {
+    /// Without figures yet; tells of the machine. Taken before anything is measured.
+    pub fn new(open_files: u64) -> Result<Self> {
+        let machine = vec![
+            process::machine()?,
+            format!("open files: at most {open_files}; servers and load generator share the cores"),
+        ];
+        Ok(Self { machine, ..Self::default() })
+    }
+
+    /// Prints the whole, and writes it as JSON if that is wanted. All servers have ended.
+    pub fn finish(mut self, since: &Machine, common: &Common) -> Result<()> {
+        let others = 100.0 * since.others_since()?;
+        self.machine.push(format!("other programs took {others:.0}% of the machine meanwhile"));
+        self.print();
+        common.json.as_deref().map_or(Ok(()), |file| self.write_json(file))
+    }
+
     /// Adds a figure, and prints it so that a long run shows where it is.
     pub fn row(&mut self, row: Row) {
         let [name, measured, beside, ratio, target, verdict] = row.cells();
@@ -221,7 +259,7 @@ impl Report {
     }
 
     /// Prints the whole.
-    pub fn print(&self) {
+    fn print(&self) {
         println!();
         for line in &self.machine {
             println!("{line}");
@@ -236,7 +274,7 @@ impl Report {
     }
 
     /// Writes the whole as JSON.
-    pub fn write_json(&self, file: &Path) -> Result<()> {
+    fn write_json(&self, file: &Path) -> Result<()> {
         let text = serde_json::to_string_pretty(self)?;
         std::fs::write(file, text).with_context(|| format!("write {}", file.display()))
     }

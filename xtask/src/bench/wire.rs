@@ -5,9 +5,10 @@
 //! time on a connection.
 
 use std::{
-    io,
+    io::{self, Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, SocketAddrV4},
     ops::Range,
+    time::Duration,
 };
 
 use memchr::memmem;
@@ -98,10 +99,7 @@ impl Connection {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         };
-        if self.buffer.len() > parsed.body.end {
-            return Err(invalid("more bytes than the answer's length"));
-        }
-        Ok(Answer { status: parsed.status, head: &self.buffer[..parsed.body.start], body: &self.buffer[parsed.body] })
+        whole(&self.buffer, parsed)
     }
 
     /// Fails if anything has come, an answer or the end: a held request must be silent.
@@ -116,6 +114,52 @@ impl Connection {
             }
         }
     }
+}
+
+/// A keep-alive connection whose calls block, for a generator that keeps a pace of its own.
+pub struct Blocking {
+    stream: std::net::TcpStream,
+    /// What was read: one answer at most.
+    buffer: Vec<u8>,
+}
+
+impl Blocking {
+    /// Connects. An answer that takes longer than `patience` is an error.
+    pub fn open(to: SocketAddr, patience: Duration) -> io::Result<Self> {
+        let stream = std::net::TcpStream::connect(to)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(patience))?;
+        Ok(Self { stream, buffer: Vec::new() })
+    }
+
+    /// Sends a request. Its answer must be read with [`Self::answer`] before the next.
+    pub fn send(&mut self, request: &[u8]) -> io::Result<()> {
+        self.stream.write_all(request)
+    }
+
+    /// Waits for the answer to what was sent. Errors as [`Connection::exchange`].
+    pub fn answer(&mut self) -> io::Result<Answer<'_>> {
+        let mut piece = [0; 4096];
+        self.buffer.clear();
+        let parsed = loop {
+            match self.stream.read(&mut piece)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                length => self.buffer.extend_from_slice(&piece[..length]),
+            }
+            if let Some(parsed) = parse(&self.buffer)? {
+                break parsed;
+            }
+        };
+        whole(&self.buffer, parsed)
+    }
+}
+
+/// The answer that these bytes are.
+fn whole(bytes: &[u8], parsed: Parsed) -> io::Result<Answer<'_>> {
+    if bytes.len() > parsed.body.end {
+        return Err(invalid("more bytes than the answer's length"));
+    }
+    Ok(Answer { status: parsed.status, head: &bytes[..parsed.body.start], body: &bytes[parsed.body] })
 }
 
 struct Parsed {

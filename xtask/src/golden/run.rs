@@ -88,13 +88,16 @@ fn own(names: &Names) -> Names {
     names
 }
 
-/// Whether it is about what a server holds in its own memory: changed in passing, or who listens there.
+/// Whether it is about what a server does not share by the database: changed in passing, who listens there, services.
 fn is_of_one_server(scenario: &Scenario) -> bool {
-    let asks_who_listens = |step: &Step| match &step.action {
-        Action::Call(call) => call.method == "GET" && call.path.ends_with("/listener"),
+    let is_its_own = |step: &Step| match &step.action {
+        Action::Call(call) => {
+            let who_listens = call.method == "GET" && call.path.ends_with("/listener");
+            who_listens || ["/v1/ns/", "/v2/ns/", "/prometheus"].iter().any(|begin| call.path.starts_with(begin))
+        }
         _ => false,
     };
-    scenario.exclusive || scenario.steps.iter().any(asks_who_listens)
+    scenario.exclusive || scenario.steps.iter().any(is_its_own)
 }
 
 /// Nothing listens there (any more): further steps would say the same.

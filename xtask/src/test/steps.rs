@@ -63,8 +63,8 @@ pub const STEPS: [Step; 13] = [
 
 const DENY: Tool = Tool { name: "cargo-deny", version: "0.20.2" };
 
-/// The fuzz targets are a package of their own.
-const FUZZ_MANIFEST: &str = "nacos-config/fuzz/Cargo.toml";
+/// The fuzz targets are packages of their own.
+const FUZZ_MANIFESTS: [&str; 2] = ["nacos-config/fuzz/Cargo.toml", "nacos-naming/fuzz/Cargo.toml"];
 
 /// How long the database of advisories may take to come. A network that drops what it does not let through
 /// answers never.
@@ -79,7 +79,9 @@ fn fmt(_: Wishes) -> Result<Outcome> {
         return Ok(Outcome::LeftOut("rustfmt is not installed (rustup component add rustfmt)".to_owned()));
     }
     run(cargo().args(["fmt", "--all", "--check"]))?;
-    run(cargo().args(["fmt", "--manifest-path", FUZZ_MANIFEST, "--check"]))?;
+    for manifest in FUZZ_MANIFESTS {
+        run(cargo().args(["fmt", "--manifest-path", manifest, "--check"]))?;
+    }
     Ok(Outcome::Passed)
 }
 
@@ -89,7 +91,8 @@ fn clippy(_: Wishes) -> Result<Outcome> {
 
 fn features(_: Wishes) -> Result<Outcome> {
     lint(&["--package", "nacos-core", "--no-default-features"])?;
-    lint(&["--package", "nacos-config"])
+    lint(&["--package", "nacos-config"])?;
+    lint(&["--package", "nacos-naming"])
 }
 
 fn lint(what: &[&str]) -> Result<Outcome> {

@@ -78,6 +78,10 @@ impl Dialler {
     /// # Errors
     /// See [`DialError`].
     pub async fn connect(&self, host: &str, port: u16, within: Duration) -> Result<TcpStream, DialError> {
+        if port == 0 {
+            // Some systems say here that they have no port left.
+            return Err(DialError::Failed(io::Error::other("port 0")));
+        }
         let deadline = Instant::now() + within;
         let addresses = self.addresses(host, port, deadline).await?;
         let mut outcome = DialError::Unresolved(io::ErrorKind::NotFound.into());
@@ -276,6 +280,12 @@ mod tests {
         drop(listener);
         let error = Dialler::new().connect("127.0.0.1", port, WITHIN).await.unwrap_err();
         assert!(matches!(error, DialError::Refused), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn no_port_is_a_failure() {
+        let error = Dialler::new().connect("127.0.0.1", 0, WITHIN).await.unwrap_err();
+        assert!(matches!(error, DialError::Failed(_)), "{error:?}");
     }
 
     #[tokio::test]
