@@ -11,7 +11,7 @@ use std::{
 
 use nacos_core::key::ServiceKey;
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 use crate::{health::probe::ProbeId, model::ClientId, registry::Service};
 
@@ -23,6 +23,8 @@ pub(crate) struct Change {
     pub(crate) service: Arc<Service>,
     /// Only this one; all without it.
     pub(crate) only: Option<ClientId>,
+    /// When the first of what is to be told happened.
+    pub(crate) since: Instant,
 }
 
 /// The queue.
@@ -39,14 +41,15 @@ impl Changes {
     /// Notes that subscribers are to be told: all of them, or a new one alone.
     pub(crate) fn note(&self, service: &Arc<Service>, only: Option<&ClientId>) {
         {
+            let since = Instant::now();
             let mut waiting = self.waiting.lock();
             let only = only.filter(|_| waiting.len() < SINGLE_MAX);
             match only {
                 // Whoever waits for all of them is told as well.
                 Some(_) if service.changed.load(Ordering::Acquire) => return,
-                Some(id) => waiting.push(Change { service: Arc::clone(service), only: Some(id.clone()) }),
+                Some(id) => waiting.push(Change { service: Arc::clone(service), only: Some(id.clone()), since }),
                 None if service.changed.swap(true, Ordering::AcqRel) => return,
-                None => waiting.push(Change { service: Arc::clone(service), only: None }),
+                None => waiting.push(Change { service: Arc::clone(service), only: None, since }),
             }
         }
         self.wake.notify_one();

@@ -338,3 +338,6 @@ impl SnapshotOperation for InstanceApplier {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

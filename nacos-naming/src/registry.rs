@@ -3,7 +3,7 @@
 //! Owns all of it. A service holds its publishers, subscribers, metadata and finished answers behind one lock; a client
 //! holds which services it publishes and subscribes to, behind another. Whoever takes both takes the client's first;
 //! neither is taken while a table is locked. Nothing here waits, and nothing here does I/O: time comes in as
-//! [`Millis`], what others are to do goes out through [`Timers`] and [`Changes`].
+//! [`Millis`], what others are to do goes out through `Timers` and `Changes`.
 //!
 //! Called by the operations of [`crate::instances`] and [`crate::services`], by the appliers of what is replicated
 //! ([`crate::metadata`], [`crate::persistent`]) and by [`crate::health`]. Nacos: `ServiceManager`, `ClientManager`,

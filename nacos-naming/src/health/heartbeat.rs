@@ -1,6 +1,6 @@
 //! What follows from silence: the rules of heartbeats, and the task that applies them.
 //!
-//! The rules are pure ([`Expiry`]); the registry holds the times and does what follows; [`run`] alone waits. Nacos:
+//! The rules are pure (`Expiry`); the registry holds the times and does what follows; `run` alone waits. Nacos:
 //! `ClientBeatCheckTaskV2`, `UnhealthyInstanceChecker`, `ExpiredInstanceChecker`, `ExpiredClientCleaner`.
 
 use std::sync::Arc;

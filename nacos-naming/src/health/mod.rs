@@ -66,7 +66,6 @@ impl Probing {
                     let persistent = self.persistent.clone();
                     writes.spawn(async move {
                         let Finding { id, healthy } = finding;
-                        tracing::info!(service = %id.service, client = %id.client, healthy, "probed");
                         if let Err(error) = persistent.set_healthy(&id.service, &id.client, healthy).await {
                             tracing::warn!(error = %Report(&error), "what a probe found is not written");
                         }

@@ -11,7 +11,7 @@ use nacos_core::{
     web::{Call, Fault, json, rest_result, result, text},
 };
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Endpoints, JsonMap, instance, read};
 use crate::{
@@ -88,7 +88,7 @@ pub(super) async fn detail(e: Endpoints, call: Call) -> Result<Response, Fault> 
     #[serde(rename_all = "camelCase")]
     struct Cluster<'a> {
         name: &'a str,
-        health_checker: &'a Checker,
+        health_checker: Value,
         metadata: &'a Metadata,
     }
     #[derive(Serialize)]
@@ -115,11 +115,20 @@ pub(super) async fn detail(e: Endpoints, call: Call) -> Result<Response, Fault> 
         clusters: clusters
             .map(|(name, cluster)| Cluster {
                 name,
-                health_checker: &cluster.health_checker,
+                health_checker: without_nulls(&cluster.health_checker),
                 metadata: &cluster.extend_data,
             })
             .collect(),
     }))
+}
+
+/// The checker, without what was not said of it: v1 shows no nulls here.
+fn without_nulls(checker: &Checker) -> Value {
+    let mut value = json!(checker);
+    if let Some(members) = value.as_object_mut() {
+        members.retain(|_, value| !value.is_null());
+    }
+    value
 }
 
 /// `GET /v1/ns/service/list`.

@@ -49,10 +49,10 @@ pub struct Pusher {
 enum Waiting {
     /// Nobody: nothing changed since the last push.
     Nobody,
-    /// These new subscribers.
-    Some(Vec<ClientId>),
-    /// All.
-    All,
+    /// These new subscribers, each since then.
+    Some(Vec<(ClientId, Instant)>),
+    /// All, since then.
+    All(Instant),
 }
 
 /// Services that were pushed less than a window ago.
@@ -75,10 +75,10 @@ impl Recent {
             }
         };
         match (&mut *waiting, change.only) {
-            (_, None) => *waiting = Waiting::All,
-            (Waiting::All, Some(_)) => {}
-            (Waiting::Some(clients), Some(client)) => clients.push(client),
-            (Waiting::Nobody, Some(client)) => *waiting = Waiting::Some(vec![client]),
+            (Waiting::All(_), _) => {}
+            (_, None) => *waiting = Waiting::All(change.since),
+            (Waiting::Some(clients), Some(client)) => clients.push((client, change.since)),
+            (Waiting::Nobody, Some(client)) => *waiting = Waiting::Some(vec![(client, change.since)]),
         }
         None
     }
@@ -90,9 +90,12 @@ impl Recent {
             for service in entry.remove() {
                 match self.services.remove(service.key()) {
                     None | Some(Waiting::Nobody) => continue,
-                    Some(Waiting::All) => due.push(Change { service: Arc::clone(&service), only: None }),
-                    Some(Waiting::Some(clients)) => due
-                        .extend(clients.into_iter().map(|id| Change { service: Arc::clone(&service), only: Some(id) })),
+                    Some(Waiting::All(since)) => due.push(Change { service: Arc::clone(&service), only: None, since }),
+                    Some(Waiting::Some(clients)) => due.extend(clients.into_iter().map(|(id, since)| Change {
+                        service: Arc::clone(&service),
+                        only: Some(id),
+                        since,
+                    })),
                 }
                 self.services.insert(service.key().clone(), Waiting::Nobody);
                 self.ends.entry(now + window).or_default().push(service);
@@ -154,7 +157,7 @@ impl Pusher {
             return;
         }
         let service = &change.service;
-        let since = Instant::now();
+        let since = change.since;
         let (subscribers, empty) = self.wanted(change);
         let mut packets: Vec<(Bytes, Arc<Packet>)> = Vec::new();
         for (subscriber, json) in subscribers {
@@ -210,5 +213,68 @@ async fn until(at: Option<Instant>) {
     match at {
         Some(at) => sleep_until(at).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nacos_core::key::ServiceKey;
+
+    use super::*;
+    use crate::testing::{instance, registry};
+
+    const WINDOW: Duration = Duration::from_millis(500);
+
+    /// A service in a registry of its own.
+    async fn service() -> Arc<Service> {
+        let registry = registry().await;
+        let key = ServiceKey::new("public", "g", "s");
+        registry.register(&key, &ClientId::of_address("127.0.0.1", 80, true), instance(1, 80, "")).unwrap();
+        registry.service(&key).unwrap()
+    }
+
+    fn all(service: &Arc<Service>) -> Change {
+        Change { service: Arc::clone(service), only: None, since: Instant::now() }
+    }
+
+    fn one(service: &Arc<Service>, n: u8) -> Change {
+        let only = Some(ClientId::of_address(&format!("127.0.0.{n}"), 80, true));
+        Change { service: Arc::clone(service), only, since: Instant::now() }
+    }
+
+    /// For each push the client it is for, or `*`.
+    fn shown(changes: &[Change]) -> Vec<String> {
+        changes.iter().map(|change| change.only.as_ref().map_or("*".to_owned(), ToString::to_string)).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lone_change_leaves_at_once_and_a_storm_is_one_push_a_window() {
+        let (service, mut recent) = (service().await, Recent::default());
+        let start = Instant::now();
+        assert!(recent.admit(all(&service), start, WINDOW).is_some());
+        for ms in [1, 5, 100, 499] {
+            assert!(recent.admit(all(&service), start + Duration::from_millis(ms), WINDOW).is_none());
+        }
+        assert_eq!(recent.next_end(), Some(start + WINDOW));
+        assert!(recent.ended(start + WINDOW - Duration::from_millis(1), WINDOW).is_empty());
+        assert_eq!(shown(&recent.ended(start + WINDOW, WINDOW)), ["*"]);
+        // That push began a window of its own, in which nothing came.
+        assert!(recent.ended(start + WINDOW * 2, WINDOW).is_empty());
+        assert_eq!((recent.next_end(), recent.services.len()), (None, 0));
+        assert!(recent.admit(all(&service), start + WINDOW * 3, WINDOW).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn new_subscribers_are_told_alone_unless_all_are() {
+        let (service, mut recent) = (service().await, Recent::default());
+        let start = Instant::now();
+        assert!(recent.admit(one(&service, 1), start, WINDOW).is_some());
+        assert!(recent.admit(one(&service, 2), start, WINDOW).is_none());
+        assert!(recent.admit(one(&service, 3), start, WINDOW).is_none());
+        assert_eq!(shown(&recent.ended(start + WINDOW, WINDOW)), ["127.0.0.2:80#true", "127.0.0.3:80#true"]);
+        assert!(recent.admit(one(&service, 4), start + WINDOW, WINDOW).is_none());
+        assert!(recent.admit(all(&service), start + WINDOW, WINDOW).is_none());
+        assert!(recent.admit(one(&service, 5), start + WINDOW, WINDOW).is_none());
+        assert_eq!(shown(&recent.ended(start + WINDOW * 2, WINDOW)), ["*"]);
     }
 }

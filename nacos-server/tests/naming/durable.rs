@@ -115,8 +115,8 @@ async fn all_that_is_seen(client: &mut Client) -> Vec<(String, Value)> {
     ] {
         let answer = client.ask(request).await;
         let mut json = serde_json::from_slice(&answer.body).unwrap_or_else(|_| Value::from(answer.text()));
-        for list in [json.pointer_mut("/lastRefTime"), json.pointer_mut("/data/lastRefTime")].into_iter().flatten() {
-            *list = Value::Null;
+        for time in ["/lastRefTime", "/data/lastRefTime"] {
+            json.pointer_mut(time).map(Value::take);
         }
         seen.push((name.to_owned(), json!({ "status": answer.status, "body": json })));
     }

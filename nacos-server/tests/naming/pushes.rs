@@ -1,13 +1,13 @@
 //! What 1.x clients are told over UDP.
 
 use std::{
-    process::Stdio,
+    io::{Seek, Write},
+    process::Command,
     time::Duration,
 };
 
 use serde_json::{Value, json};
 use tokio::{
-    io::AsyncWriteExt,
     net::UdpSocket,
     time::{Instant, timeout},
 };
@@ -72,7 +72,7 @@ impl Ear {
         let (bytes, from) = timeout(wait, self.socket.recv_from(&mut buffer)).await.ok()?.unwrap();
         let came = Instant::now();
         let compressed = buffer.starts_with(&[0x1f, 0x8b]);
-        let text = if compressed { unpacked(&buffer[..bytes]).await } else { buffer[..bytes].to_vec() };
+        let text = if compressed { unpacked(&buffer[..bytes]) } else { buffer[..bytes].to_vec() };
         let packet: Value = serde_json::from_slice(&text).unwrap();
         assert_eq!(packet["type"], "dom", "{packet}");
         let number = packet["lastRefTime"].as_u64().unwrap();
@@ -98,13 +98,11 @@ impl Ear {
 }
 
 /// By another program than the server's own library.
-async fn unpacked(bytes: &[u8]) -> Vec<u8> {
-    let mut gzip = tokio::process::Command::new("gzip");
-    let mut gzip = gzip.arg("-dc").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let mut input = gzip.stdin.take().unwrap();
-    input.write_all(bytes).await.unwrap();
-    drop(input);
-    let output = gzip.wait_with_output().await.unwrap();
+fn unpacked(bytes: &[u8]) -> Vec<u8> {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(bytes).unwrap();
+    file.rewind().unwrap();
+    let output = Command::new("gzip").arg("-dc").stdin(file).output().unwrap();
     assert!(output.status.success());
     output.stdout
 }

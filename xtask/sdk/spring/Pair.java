@@ -76,7 +76,8 @@ public class Pair {
                 "--spring.cloud.nacos.discovery.server-addr=" + args[0],
                 // It would ask for the same list, of one cluster, and servers of 2.x tell one client of one choice of them.
                 "--spring.cloud.nacos.discovery.watch.enabled=false",
-                // By itself it takes an address that is not of loopback.
+                // By itself it takes an address that is not of loopback, and asks for its name.
+                "--spring.cloud.inetutils.ignored-interfaces[0]=.*",
                 "--spring.cloud.nacos.discovery.ip=" + (victim ? VICTIM_IP : IP),
                 "--spring.cloud.nacos.discovery.metadata.note=a=1&b 中文，标点 + %20",
                 "--spring.cloud.nacos.discovery.metadata[区域]=华东一区");

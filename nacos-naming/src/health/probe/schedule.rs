@@ -146,7 +146,7 @@ struct Queue {
 
 struct Entry {
     state: ProbeState,
-    /// Whether it was added since its source was last asked. If so, that the source did not know it is old news.
+    /// Whether it was added once more. If so, that the source did not know it may be old news, and it is asked again.
     added_again: bool,
 }
 
@@ -229,9 +229,6 @@ fn probe_one(id: ProbeId, target: ProbeTarget, probes: &Probes) -> impl Future<O
 impl Shared {
     /// What to do with an instance whose turn it is: probe this target, or nothing now.
     fn begin(&self, id: &ProbeId, due: Instant, now: Instant) -> Option<ProbeTarget> {
-        if let Some(entry) = self.queue.lock().entries.get_mut(id) {
-            entry.added_again = false;
-        }
         let wanted = self.source.params().enabled && self.source.responsible(id);
         match self.source.target(id) {
             None => self.queue.lock().gone(id.clone(), now),

@@ -126,7 +126,10 @@ mod tests {
     fn a_beat_is_of_the_instance_that_was_registered() {
         let [register, beat] = [Size(10).register(12_345), Size(10).light_beat(12_345)].map(String::from_utf8);
         for part in ["serviceName=DEFAULT_GROUP%40%40bench-10-001234&", "ip=127.101.123.145", "port=8010&"] {
-            assert!([&register, &beat].iter().all(|text| text.as_ref().is_ok_and(|text| text.contains(part))), "{part}");
+            assert!(
+                [&register, &beat].iter().all(|text| text.as_ref().is_ok_and(|text| text.contains(part))),
+                "{part}"
+            );
         }
         assert!(beat.is_ok_and(|text| text.ends_with("\r\nContent-Length: 0\r\n\r\n")));
     }
