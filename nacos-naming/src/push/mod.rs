@@ -7,7 +7,7 @@
 pub mod udp;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, hash_map},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
     time::Duration,
@@ -22,7 +22,7 @@ use tokio::{
 
 use crate::{
     changes::Change,
-    model::{ClientId, Subscriber},
+    model::Subscriber,
     registry::{Published, Registry, Service},
     selector::Labels,
     switches::Switches,
@@ -45,42 +45,33 @@ pub struct Pusher {
     stats: Arc<PushStats>,
 }
 
-/// Who waits for the end of a service's window.
-enum Waiting {
-    /// Nobody: nothing changed since the last push.
-    Nobody,
-    /// These new subscribers, each since then.
-    Some(Vec<(ClientId, Instant)>),
-    /// All, since then.
-    All(Instant),
-}
-
 /// Services that were pushed less than a window ago.
 #[derive(Default)]
 struct Recent {
-    services: HashMap<ServiceKey, Waiting>,
+    /// Since when something waits for the end of a service's window; `None` if nothing changed meanwhile.
+    services: HashMap<ServiceKey, Option<Instant>>,
     /// When whose window ends; pushes come in the order of time, so several may end at once.
     ends: BTreeMap<Instant, Vec<Arc<Service>>>,
 }
 
 impl Recent {
-    /// What is to be pushed now because of this change; `None` if it waits.
+    /// What is to be pushed now because of this change; `None` if it waits. New subscribers do not wait, and nobody
+    /// waits because of them.
     fn admit(&mut self, change: Change, now: Instant, window: Duration) -> Option<Change> {
-        let waiting = match self.services.entry(change.service.key().clone()) {
-            std::collections::hash_map::Entry::Occupied(waiting) => waiting.into_mut(),
-            std::collections::hash_map::Entry::Vacant(place) => {
-                place.insert(Waiting::Nobody);
-                self.ends.entry(now + window).or_default().push(Arc::clone(&change.service));
-                return Some(change);
-            }
-        };
-        match (&mut *waiting, change.only) {
-            (Waiting::All(_), _) => {}
-            (_, None) => *waiting = Waiting::All(change.since),
-            (Waiting::Some(clients), Some(client)) => clients.push((client, change.since)),
-            (Waiting::Nobody, Some(client)) => *waiting = Waiting::Some(vec![(client, change.since)]),
+        if change.only.is_some() {
+            return Some(change);
         }
-        None
+        match self.services.entry(change.service.key().clone()) {
+            hash_map::Entry::Occupied(mut waiting) => {
+                waiting.get_mut().get_or_insert(change.since);
+                None
+            }
+            hash_map::Entry::Vacant(place) => {
+                place.insert(None);
+                self.ends.entry(now + window).or_default().push(Arc::clone(&change.service));
+                Some(change)
+            }
+        }
     }
 
     /// What waited for windows that have ended. Those services begin a new one.
@@ -88,17 +79,11 @@ impl Recent {
         let mut due = Vec::new();
         while let Some(entry) = self.ends.first_entry().filter(|entry| *entry.key() <= now) {
             for service in entry.remove() {
-                match self.services.remove(service.key()) {
-                    None | Some(Waiting::Nobody) => continue,
-                    Some(Waiting::All(since)) => due.push(Change { service: Arc::clone(&service), only: None, since }),
-                    Some(Waiting::Some(clients)) => due.extend(clients.into_iter().map(|(id, since)| Change {
-                        service: Arc::clone(&service),
-                        only: Some(id),
-                        since,
-                    })),
+                if let Some(Some(since)) = self.services.remove(service.key()) {
+                    self.services.insert(service.key().clone(), None);
+                    self.ends.entry(now + window).or_default().push(Arc::clone(&service));
+                    due.push(Change { service, only: None, since });
                 }
-                self.services.insert(service.key().clone(), Waiting::Nobody);
-                self.ends.entry(now + window).or_default().push(service);
             }
         }
         due
@@ -221,7 +206,10 @@ mod tests {
     use nacos_core::key::ServiceKey;
 
     use super::*;
-    use crate::testing::{instance, registry};
+    use crate::{
+        model::ClientId,
+        testing::{instance, registry},
+    };
 
     const WINDOW: Duration = Duration::from_millis(500);
 
@@ -265,16 +253,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn new_subscribers_are_told_alone_unless_all_are() {
+    async fn new_subscribers_are_told_at_once_and_hold_nobody_up() {
         let (service, mut recent) = (service().await, Recent::default());
         let start = Instant::now();
         assert!(recent.admit(one(&service, 1), start, WINDOW).is_some());
-        assert!(recent.admit(one(&service, 2), start, WINDOW).is_none());
-        assert!(recent.admit(one(&service, 3), start, WINDOW).is_none());
-        assert_eq!(shown(&recent.ended(start + WINDOW, WINDOW)), ["127.0.0.2:80#true", "127.0.0.3:80#true"]);
-        assert!(recent.admit(one(&service, 4), start + WINDOW, WINDOW).is_none());
-        assert!(recent.admit(all(&service), start + WINDOW, WINDOW).is_none());
-        assert!(recent.admit(one(&service, 5), start + WINDOW, WINDOW).is_none());
-        assert_eq!(shown(&recent.ended(start + WINDOW * 2, WINDOW)), ["*"]);
+        assert!(recent.admit(all(&service), start, WINDOW).is_some());
+        assert!(recent.admit(one(&service, 2), start, WINDOW).is_some());
+        assert!(recent.ended(start + WINDOW, WINDOW).is_empty());
     }
 }

@@ -187,15 +187,23 @@ fn on_postgres(wishes: Wishes) -> Result<Outcome> {
     println!("-- benchmarks");
     bench::run_short(Storage::Postgres)?;
     println!("-- clients that publish through one server and listen at another");
-    clients(wishes, Choice::SHARED)
+    clients(sdk::run_config(wishes.all, Choice::SHARED)?)
 }
 
 fn sdk(wishes: Wishes) -> Result<Outcome> {
-    clients(wishes, Choice::EMBEDDED)
+    println!("-- configurations");
+    let config = sdk::run_config(wishes.all, Choice::EMBEDDED)?;
+    println!("-- services");
+    let naming = sdk::run_naming(wishes.all, Storage::Sqlite)?;
+    // Clients that cannot be run for the one cannot for the other.
+    clients(sdk::Outcome {
+        passed: config.passed + naming.passed,
+        failed: config.failed + naming.failed,
+        left_out: config.left_out,
+    })
 }
 
-fn clients(wishes: Wishes, storage: Choice) -> Result<Outcome> {
-    let outcome = sdk::run_config(wishes.all, storage)?;
+fn clients(outcome: sdk::Outcome) -> Result<Outcome> {
     println!("{} steps passed, {} failed", outcome.passed, outcome.failed);
     ensure!(outcome.failed == 0, "{} steps of clients failed", outcome.failed);
     Ok(match (outcome.left_out.is_empty(), outcome.passed) {

@@ -150,7 +150,7 @@ async fn live(db: &Arc<Faulty>, life: &Life, model: &Mutex<Model>) -> Result<(),
 #[test]
 fn lives_end_and_nothing_that_was_confirmed_is_lost() {
     let crashes = AtomicUsize::new(0);
-    let outcome = TestRunner::new(ProptestConfig::with_cases(60)).run(&vec(life(), 1..6), |lives| {
+    let outcome = TestRunner::new(ProptestConfig::with_cases(40)).run(&vec(life(), 1..6), |lives| {
         let folder = tempfile::tempdir().unwrap();
         let model = Mutex::new(Model::default());
         // The last one finds what the others left.

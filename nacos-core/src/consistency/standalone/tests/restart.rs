@@ -146,6 +146,39 @@ async fn five_entries(db: &Arc<Faulty>) {
     assert_eq!(db.log_length().await, 5);
 }
 
+#[tokio::test]
+async fn a_stop_saves_what_a_start_had_to_apply() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = open(&folder);
+    five_entries(&db).await;
+    let (protocol, list) = start(&db, every(1000)).await;
+    protocol.stop().await;
+    assert_eq!((db.log_length().await, list.saved.load(Ordering::Relaxed)), (0, 1));
+
+    // So does the first batch, where more were to be applied than a snapshot is due for.
+    let folder = tempfile::tempdir().unwrap();
+    let db = open(&folder);
+    five_entries(&db).await;
+    let (protocol, list) = start(&db, every(4)).await;
+    assert_eq!(write(&protocol, "sixth").await, Ok("6".to_owned()));
+    assert_eq!((db.log_length().await, list.saved.load(Ordering::Relaxed)), (1, 1));
+}
+
+/// What a process sent in its last moments is decided before the next one reads.
+#[tokio::test]
+async fn what_was_under_way_at_the_end_is_seen() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = open(&folder);
+    let (before, _) = start(&db, every(1000)).await;
+    let (came, _never) = db.hold("cp.settle");
+    db.plan("cp.append", Fault::LostThenWritten);
+    assert!(unconfirmed(&write(&before, "late").await));
+    came.notified().await;
+    let (after, list) = start(&db, every(1000)).await;
+    assert_eq!(list.state(), ["late"]);
+    assert_eq!(write(&after, "next").await, Ok("2".to_owned()));
+}
+
 /// Why this store cannot be read, and that it can be once that was mended.
 async fn fails_to_start(db: &Arc<Faulty>, mend: Option<&'static StatementDef>) -> String {
     let protocol = protocol(db, every(1000));
@@ -205,6 +238,17 @@ async fn a_gap_is_named() {
         let reason = fails_to_start(&db, None).await;
         assert!(reason.contains(told), "{reason}");
     }
+}
+
+/// The log ends where there is no further row, not where one was not handed over.
+#[tokio::test]
+async fn a_missing_row_is_not_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = open(&folder);
+    five_entries(&db).await;
+    db.short.store(true, Ordering::Relaxed);
+    let reason = fails_to_start(&db, None).await;
+    assert!(reason.contains("strange"), "{reason}");
 }
 
 #[tokio::test]
