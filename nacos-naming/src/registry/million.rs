@@ -146,7 +146,8 @@ async fn live(crowd: Crowd) -> Took {
     }
     memory("having beaten", before);
     let silent = Instant::now();
-    let until = async |seconds: u64| tokio::time::sleep_until(silent + Duration::from_millis(seconds * 1000 + 500)).await;
+    let until =
+        async |seconds: u64| tokio::time::sleep_until(silent + Duration::from_millis(seconds * 1000 + 500)).await;
     until(14).await;
     took.add("watch", &mut begun);
     assert_eq!(crowd.healthy(&registry), crowd.len());
@@ -194,5 +195,6 @@ async fn ten_times_as_many_take_no_hundred_times_as_long() {
 #[tokio::test(start_paused = true)]
 #[ignore = "takes a gigabyte, and minutes unless optimised"]
 async fn a_million_take_as_long_as_their_number_has_it() {
-    compare(1_000_000, 15.0).await;
+    // Somewhat more than ten: what lies in the processor's caches for a tenth of them does not for all.
+    compare(1_000_000, 25.0).await;
 }

@@ -19,6 +19,7 @@ const READS: &[(&str, &str)] = &[
     ("/v1/ns/service/list", "groupName namespaceId pageNo pageSize selector"),
     ("/v1/ns/service/names", "namespaceId expr"),
     ("/v1/ns/service/subscribers", "serviceName groupName namespaceId pageNo pageSize aggregation"),
+    ("/v1/ns/service/checksum", "serviceName groupName namespaceId"),
     ("/v1/ns/service/selector/types", ""),
     (
         "/v1/ns/cluster",
@@ -42,6 +43,14 @@ const READS: &[(&str, &str)] = &[
     ("/v1/ns/ops/metrics", "onlyStatus"),
     ("/v1/ns/operator/distro/client", "ip port"),
     ("/v1/ns/ops/distro/client", "ip port"),
+    ("/v1/ns/operator/distro/server", "serviceName groupName namespaceId"),
+    ("/v1/ns/ops/distro/server", "serviceName groupName namespaceId"),
+    ("/v1/ns/operator/distro/status", ""),
+    ("/v1/ns/ops/distro/status", ""),
+    ("/v1/ns/operator/servers", "healthy"),
+    ("/v1/ns/ops/servers", "healthy"),
+    ("/v1/ns/operator/cluster/state", ""),
+    ("/v1/ns/ops/cluster/state", ""),
     ("/v1/ns/operator/log", "logName logLevel"),
     ("/v1/ns/ops/log", "logName logLevel"),
     (
@@ -156,7 +165,10 @@ fn every_route_has_a_good_request() {
     for in_form in [false, true] {
         let mut world = World::new();
         assert!(world.routes.len() > 90, "{} routes", world.routes.len());
-        for target in world.routes.clone() {
+        // What is removed is not there for the others.
+        let mut targets = world.routes.clone();
+        targets.sort_by_key(|target| target.method == "DELETE");
+        for target in targets {
             assert!(READS.iter().any(|(path, _)| *path == target.path), "nobody tries out {}", target.path);
             let request = request(&target, &good_parameters(&target), in_form);
             let answer = world.ask(&request).unwrap();

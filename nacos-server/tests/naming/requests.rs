@@ -77,5 +77,6 @@ fn no_request_breaks_service_discovery_and_no_refusal_changes_it() {
     }
     assert!(seen.get(&200).is_some_and(|count| *count > 200), "the requests are too bad to reach a handler: {seen:?}");
     assert!(seen.get(&400).is_some_and(|count| *count > 200), "the requests are too good: {seen:?}");
+    eprintln!("{} {seen:?}", world.state().len());
     world.close();
 }

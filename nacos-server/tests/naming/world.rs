@@ -33,7 +33,7 @@ const OPTIONS: [(&str, &str); 5] = [
     ("nacos.naming.clean.expired-metadata.interval", "3600000"),
     ("nacos.naming.client.expired.time", "3600000"),
     ("nacos.prometheus.metrics.enabled", "true"),
-    ("nacos.server.http.max-body-bytes", "2097152"),
+    ("nacos.server.http.max-body-bytes", "8388608"),
 ];
 
 /// The log of a server, which counts what is written to it.

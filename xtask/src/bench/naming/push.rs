@@ -16,7 +16,7 @@ use super::{
 use crate::bench::{
     bare, limits, median,
     process::{Bare, Subject},
-    report::{Report, Row, milliseconds},
+    report::{self, Report, Row, milliseconds},
     start,
     wire::Connection,
 };
@@ -59,8 +59,11 @@ pub fn measure(report: &mut Report, runtime: &Runtime, plan: &Plan, open_files: 
     };
     let of = |rounds: &[Round], figure: fn(&Round) -> f64| median(&rounds.iter().map(figure).collect::<Vec<f64>>());
     report.row(
-        Row::new(format!("registration to the last of {count} datagrams"), milliseconds(of(&ours, |round| round.last)))
-            .beside("bare", milliseconds(of(&theirs, |round| round.last))),
+        Row::new(
+            format!("registration to the last of {} datagrams", report::count(count as f64)),
+            milliseconds(of(&ours, |round| round.last)),
+        )
+        .beside("bare", milliseconds(of(&theirs, |round| round.last))),
     );
     let all: Vec<String> = ours.iter().map(|round| format!("{:.1}", round.last)).collect();
     report.note(format!(
@@ -153,7 +156,11 @@ async fn storm(report: &mut Report, plan: &Plan, subject: Subject, fleet: &Fleet
     let datagrams = fleet.datagrams();
     let at = |percent: usize| datagrams[(datagrams.len() - 1) * percent / 100];
     report.row(Row::new(
-        format!("{} registrations in a burst to the last of {} whole lists", plan.storm, datagrams.len()),
+        format!(
+            "{} registrations in a burst to the last of {} whole lists",
+            plan.storm,
+            report::count(datagrams.len() as f64)
+        ),
         milliseconds(last.as_secs_f64() * 1e3),
     ));
     let state = crowd::json(subject, "/nacos/v1/ns/operator/push/state").await?;
