@@ -26,7 +26,7 @@ pub use timeline::Millis;
 pub(crate) use timeline::NEVER;
 
 use std::{
-    collections::{BTreeMap, btree_map},
+    collections::BTreeMap,
     sync::{
         Arc, LazyLock,
         atomic::{AtomicI64, AtomicU32, Ordering},
@@ -175,13 +175,13 @@ impl Registry {
     pub(crate) fn each_subscribed(
         &self,
         namespace: &str,
-        mut see: impl FnMut(&ServiceKey, btree_map::Values<'_, ClientId, Arc<Subscriber>>),
+        mut see: impl FnMut(&ServiceKey, &mut dyn Iterator<Item = &Arc<Subscriber>>),
     ) {
         for service in self.services.values() {
             if service.key.namespace() == namespace {
                 let state = service.lock();
                 if !state.subscribers.is_empty() {
-                    see(&service.key, state.subscribers.values());
+                    see(&service.key, &mut state.subscribers.values().flatten());
                 }
             }
         }

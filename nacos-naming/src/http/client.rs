@@ -102,7 +102,9 @@ pub(super) fn subscribers(e: &Endpoints, call: &Call) -> Result<Response, Fault>
     let (key, ip, port) = asked(call)?;
     let mut list = Vec::new();
     if let Some(service) = e.registry.service(&key) {
-        for (client, subscriber) in &service.lock().subscribers {
+        for (client, wishes) in &service.lock().subscribers {
+            // Once, however many combinations of clusters it asked for.
+            let Some(subscriber) = wishes.first() else { continue };
             if ip.as_deref() == Some(&subscriber.ip) && port == Some(subscriber.port) {
                 list.push(json!({ "clientId": client.as_str(), "ip": subscriber.ip, "port": subscriber.port }));
             }

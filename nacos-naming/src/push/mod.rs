@@ -168,8 +168,8 @@ impl Pusher {
         let service = &change.service;
         let mut state = service.lock();
         let wanted: Vec<Arc<Subscriber>> = match &change.only {
-            Some(id) => state.subscribers.get(id).cloned().into_iter().collect(),
-            None => state.subscribers.values().cloned().collect(),
+            Some(id) => state.subscribers.get(id).into_iter().flatten().cloned().collect(),
+            None => state.subscribers.values().flatten().cloned().collect(),
         };
         let answer = |subscriber: Arc<Subscriber>| {
             let asked = Asked {

@@ -15,6 +15,9 @@ use crate::{
     model::{ClientId, Instance, Subscriber},
 };
 
+/// Most combinations of clusters of one service that a client is told of; a further one takes the oldest one's place.
+const WISHES_MAX: usize = 16;
+
 /// One client.
 pub struct Client {
     pub(super) id: ClientId,
@@ -66,9 +69,9 @@ impl Registry {
         }
         let subscribed = state.subscribed.iter();
         let subscribed = subscribed
-            .filter_map(|service| {
-                let subscriber = service.lock().subscribers.get(client.id.as_str()).cloned()?;
-                Some((service.key.clone(), subscriber))
+            .flat_map(|service| {
+                let wishes = service.lock().subscribers.get(client.id.as_str()).cloned().unwrap_or_default();
+                wishes.into_iter().map(|wish| (service.key.clone(), wish))
             })
             .collect();
         ClientView { updated_ms: self.time.wall(heard), published, subscribed }
@@ -103,17 +106,26 @@ impl Registry {
     pub fn subscribe(&self, key: &ServiceKey, id: &ClientId, subscriber: Subscriber) {
         let subscriber = Arc::new(subscriber);
         self.with_both(id, key, |service, client, state| {
-            if state.subscribers.insert(id.clone(), Arc::clone(&subscriber)).is_none() {
+            let wishes = state.subscribers.entry(id.clone()).or_default();
+            if wishes.is_empty() {
                 client.subscribed.push(Arc::clone(service));
                 self.counts.subscriptions.fetch_add(1, Ordering::Relaxed);
-                self.changes.note(service, Some(id));
             }
+            if let Some(known) = wishes.iter_mut().find(|known| known.cluster == subscriber.cluster) {
+                *known = Arc::clone(&subscriber);
+                return;
+            }
+            if wishes.len() >= WISHES_MAX {
+                wishes.remove(0);
+            }
+            wishes.push(Arc::clone(&subscriber));
+            self.changes.note(service, Some(id));
         });
     }
 
     /// Notes that a client asked again for what it subscribes to with the same words; `false` if that is not so.
     pub(crate) fn resubscribe(&self, service: &Service, id: &str, same: impl Fn(&Subscriber) -> bool) -> bool {
-        if !service.lock().subscribers.get(id).is_some_and(|known| same(known)) {
+        if !service.lock().subscribers.get(id).is_some_and(|known| known.iter().any(|known| same(known))) {
             return false;
         }
         let Some(client) = self.client(id) else { return false };

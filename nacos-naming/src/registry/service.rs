@@ -7,6 +7,7 @@ use std::{
 
 use nacos_core::key::ServiceKey;
 use parking_lot::{Mutex, MutexGuard};
+use smallvec::SmallVec;
 
 use super::{Kind, Millis};
 use crate::{
@@ -29,7 +30,7 @@ pub(crate) struct State {
     /// `None`: nobody made it, or it was removed; it is kept for its subscribers or overlays alone.
     pub(crate) kind: Option<Kind>,
     pub(crate) publishers: BTreeMap<ClientId, Published>,
-    pub(crate) subscribers: BTreeMap<ClientId, Arc<Subscriber>>,
+    pub(crate) subscribers: BTreeMap<ClientId, Wishes>,
     pub(crate) metadata: Option<Arc<ServiceMetadata>>,
     /// What was laid over instances, by `ip:port:cluster`.
     pub(crate) overlays: BTreeMap<Box<str>, Arc<InstanceMetadata>>,
@@ -39,6 +40,10 @@ pub(crate) struct State {
     /// Taken out of the table: whoever still holds it must look it up again.
     pub(super) gone: bool,
 }
+
+/// What one client wants to know of a service: once for each combination of clusters that it asked for. Nacos 2.4 keeps
+/// the last one alone, so that a client of two kinds misses the pushes of one; Nacos 1 kept them all, as this does.
+pub(crate) type Wishes = SmallVec<[Arc<Subscriber>; 1]>;
 
 /// What one client publishes for a service.
 pub(crate) struct Published {

@@ -317,3 +317,25 @@ async fn concurrent_clients_end_as_they_should() {
     assert_eq!((left, registry.client_ids().len()), (0, 0));
     assert_eq!((registry.instance_count(), registry.subscription_count(), registry.service_count()), (0, 0, 0));
 }
+
+#[tokio::test]
+async fn a_client_may_ask_for_several_combinations_of_clusters() {
+    let registry = registry().await;
+    let with = |cluster: &str| Subscriber { cluster: cluster.into(), ..subscriber(1, &key(1)) };
+    for cluster in ["", "a", "a,b", "a"] {
+        registry.subscribe(&key(1), &client(1), with(cluster));
+    }
+    let clusters = || {
+        let mut all = Vec::new();
+        registry.each_subscribed("public", |_, found| all.extend(found.map(|one| one.cluster.clone())));
+        all
+    };
+    assert_eq!(clusters(), ["", "a", "a,b"]);
+    assert_eq!(registry.subscription_count(), 1);
+    for n in 0..100 {
+        registry.subscribe(&key(1), &client(1), with(&format!("c{n}")));
+    }
+    assert_eq!(clusters().len(), 16);
+    registry.unsubscribe(&key(1), client(1).as_str());
+    assert_eq!((clusters().len(), registry.subscription_count()), (0, 0));
+}

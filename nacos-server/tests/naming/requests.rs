@@ -68,7 +68,7 @@ fn no_request_breaks_service_discovery_and_no_refusal_changes_it() {
     let routes = world.routes.clone();
     let mut seen = HashMap::new();
     let shared = std::cell::RefCell::new((&mut world, &mut seen));
-    let outcome = runner(3000).run(&case(routes), |case| {
+    let outcome = runner(2500).run(&case(routes), |case| {
         let (world, seen) = &mut *shared.borrow_mut();
         check(world, &case, seen)
     });
