@@ -3,7 +3,7 @@
 //! Decides; the registry holds, and what must last is written through [`PersistentInstances`] and [`MetadataWriter`].
 //! Called by the HTTP endpoints. Nacos: `InstanceOperatorClientImpl`.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use nacos_core::{error::ErrorCode, key::ServiceKey};
@@ -11,7 +11,7 @@ use nacos_core::{error::ErrorCode, key::ServiceKey};
 use crate::{
     error::NamingError,
     health::probe::Checker,
-    metadata::{InstanceMetadata, MetadataWriter},
+    metadata::{InstanceChange, InstanceMetadata, MetadataWriter},
     model::{
         BEAT_INTERVAL_MS, BEAT_TIMEOUT_MS, ClientId, DELETE_TIMEOUT_MS, Instance, Metadata, Subscriber, WEIGHT_MAX,
         metadata_id, preserved,
@@ -161,9 +161,8 @@ impl Instances {
                 .register(key, &id, instance)
                 .map_err(|OtherKind| NamingError::other_kind(key, ephemeral));
         }
-        if self.registry.kind(key) == Some(Kind::Ephemeral) {
-            return Err(NamingError::other_kind(key, ephemeral));
-        }
+        // From here on no ephemeral instance comes in between.
+        self.registry.claim(key, Kind::Persistent).map_err(|OtherKind| NamingError::other_kind(key, ephemeral))?;
         Ok(self.persistent.register(key, &id, instance).await?)
     }
 
@@ -225,18 +224,9 @@ impl Instances {
         patch: Patch,
     ) -> Result<(), NamingError> {
         self.detail(key, ip, port, cluster)?;
-        let id = metadata_id(ip, port, cluster);
-        let mut metadata = self.registry.overlay(key, &id).unwrap_or_default();
-        if let Some(extend_data) = patch.metadata {
-            metadata.extend_data = extend_data;
-        }
-        if let Some(weight) = patch.weight {
-            metadata.weight = weight;
-        }
-        if let Some(enabled) = patch.enabled {
-            metadata.enabled = enabled;
-        }
-        Ok(self.metadata.put_instance(key, &id, metadata).await?)
+        let Patch { metadata: replace, weight, enabled } = patch;
+        let change = InstanceChange { weight, enabled, replace, ..Default::default() };
+        Ok(self.metadata.change_instance(key, &metadata_id(ip, port, cluster), change).await?)
     }
 
     /// Looks an instance up.
@@ -345,16 +335,11 @@ impl Instances {
         let mut changed = Vec::with_capacity(targets.len());
         for target in targets {
             let id = metadata_id(&target.ip, target.port, &target.cluster);
-            let mut metadata = self.registry.overlay(key, &id).unwrap_or_default();
-            metadata.extend_data = match change {
-                BatchChange::Set(values) => metadata.extend_data.overlaid(values),
-                BatchChange::Remove(names) => {
-                    let mut map: BTreeMap<String, String> = metadata.extend_data.to_map();
-                    map.retain(|name, _| names.get(name).is_none());
-                    map.into()
-                }
+            let change = match change.clone() {
+                BatchChange::Set(set) => InstanceChange { set, ..Default::default() },
+                BatchChange::Remove(remove) => InstanceChange { remove, ..Default::default() },
             };
-            self.metadata.put_instance(key, &id, metadata).await?;
+            self.metadata.change_instance(key, &id, change).await?;
             let kind = if target.ephemeral { "ephemeral" } else { "persist" };
             changed.push(format!("{}:{}:unknown:{}:{kind}", target.ip, target.port, target.cluster));
         }

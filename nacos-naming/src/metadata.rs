@@ -120,6 +120,8 @@ impl From<&ServiceName> for ServiceKey {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
 enum ServiceEntry {
+    /// Makes the service; refused if something was said of it.
+    Create { service: ServiceName, metadata: ServiceMetadata },
     /// Makes the service, or changes all but its kind and clusters.
     Put { service: ServiceName, metadata: ServiceMetadata },
     /// Says something of one cluster.
@@ -128,12 +130,58 @@ enum ServiceEntry {
     Remove { service: ServiceName },
 }
 
+/// A change of what is laid over an instance; absent parts stay.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct InstanceChange {
+    /// The weight.
+    pub weight: Option<f64>,
+    /// Whether it takes requests.
+    pub enabled: Option<bool>,
+    /// In the place of all metadata.
+    pub replace: Option<Metadata>,
+    /// Metadata to set.
+    pub set: Metadata,
+    /// Metadata to remove, by their names.
+    pub remove: Metadata,
+}
+
+impl InstanceChange {
+    /// What comes of it.
+    fn applied_to(&self, old: &InstanceMetadata) -> InstanceMetadata {
+        let mut extend_data = self.replace.as_ref().unwrap_or(&old.extend_data).overlaid(&self.set);
+        if !self.remove.is_empty() {
+            let mut map = extend_data.to_map();
+            map.retain(|name, _| self.remove.get(name).is_none());
+            extend_data = map.into();
+        }
+        InstanceMetadata {
+            weight: self.weight.unwrap_or(old.weight),
+            enabled: self.enabled.unwrap_or(old.enabled),
+            extend_data,
+        }
+    }
+}
+
 /// An entry of the group of instance metadata.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
 enum InstanceEntry {
-    Put { service: ServiceName, id: String, metadata: InstanceMetadata },
-    Remove { service: ServiceName, id: String },
+    Put {
+        service: ServiceName,
+        id: String,
+        metadata: InstanceMetadata,
+    },
+    /// Changes what is there when it is applied: of those who change different parts at once none undoes another.
+    Change {
+        service: ServiceName,
+        id: String,
+        change: InstanceChange,
+    },
+    Remove {
+        service: ServiceName,
+        id: String,
+    },
 }
 
 /// Writes metadata. Cheap to clone.
@@ -151,6 +199,14 @@ impl MetadataWriter {
         cp.add_processor(Arc::new(ServiceApplier { registry: Arc::clone(&registry) })).await?;
         cp.add_processor(Arc::new(InstanceApplier { registry })).await?;
         Ok(Self { cp })
+    }
+
+    /// Makes a service.
+    ///
+    /// # Errors
+    /// [`CpError::Refused`] if something was said of it meanwhile; see [`CpProtocol::write`].
+    pub async fn create_service(&self, key: &ServiceKey, metadata: ServiceMetadata) -> Result<(), CpError> {
+        self.write(SERVICE_GROUP, &ServiceEntry::Create { service: key.into(), metadata }).await
     }
 
     /// Makes a service or changes it; an existing one keeps its kind and its clusters.
@@ -193,6 +249,14 @@ impl MetadataWriter {
         self.write(INSTANCE_GROUP, &InstanceEntry::Put { service: key.into(), id: id.into(), metadata }).await
     }
 
+    /// Changes what is laid over an instance.
+    ///
+    /// # Errors
+    /// See [`CpProtocol::write`].
+    pub async fn change_instance(&self, key: &ServiceKey, id: &str, change: InstanceChange) -> Result<(), CpError> {
+        self.write(INSTANCE_GROUP, &InstanceEntry::Change { service: key.into(), id: id.into(), change }).await
+    }
+
     /// Takes away what was laid over an instance.
     ///
     /// # Errors
@@ -220,6 +284,11 @@ pub(crate) fn no_reads(_: &str) -> Result<String, ApplyError> {
     Err(ApplyError::Refused("this group answers no questions".to_owned()))
 }
 
+/// What Nacos says of a service that is created twice.
+pub(crate) fn already_exists(key: &ServiceKey) -> String {
+    format!("specified service {} already exists!", key.grouped())
+}
+
 struct ServiceApplier {
     registry: Arc<Registry>,
 }
@@ -231,6 +300,13 @@ impl RequestProcessor for ServiceApplier {
 
     fn apply(&self, entry: &str) -> Result<String, ApplyError> {
         match decode::<ServiceEntry>(entry)? {
+            ServiceEntry::Create { service, metadata } => {
+                let key = (&service).into();
+                if self.registry.service_metadata(&key).is_some() {
+                    return Err(ApplyError::Refused(already_exists(&key)));
+                }
+                self.registry.put_service(&key, |_| metadata.clone());
+            }
             ServiceEntry::Put { service, metadata } => self.registry.put_service(&(&service).into(), |old| match old {
                 Some(old) => {
                     ServiceMetadata { ephemeral: old.ephemeral, clusters: old.clusters.clone(), ..metadata.clone() }
@@ -300,6 +376,11 @@ impl RequestProcessor for InstanceApplier {
         match decode::<InstanceEntry>(entry)? {
             InstanceEntry::Put { service, id, metadata } => {
                 self.registry.put_overlay(&(&service).into(), &id, Some(metadata));
+            }
+            InstanceEntry::Change { service, id, change } => {
+                let key = (&service).into();
+                let old = self.registry.overlay(&key, &id).unwrap_or_default();
+                self.registry.put_overlay(&key, &id, Some(change.applied_to(&old)));
             }
             InstanceEntry::Remove { service, id } => self.registry.put_overlay(&(&service).into(), &id, None),
         }

@@ -254,6 +254,17 @@ impl Registry {
         }
     }
 
+    /// Makes the service exist as one of this kind, before the first of its instances is there.
+    ///
+    /// # Errors
+    /// It is one of the other kind.
+    pub(crate) fn claim(&self, key: &ServiceKey, kind: Kind) -> Result<(), OtherKind> {
+        self.with_service(key, |service, state| {
+            self.bring_about(service, state, kind);
+            if state.kind == Some(kind) { Ok(()) } else { Err(OtherKind) }
+        })
+    }
+
     /// Whatever is shown of the service may be another thing now.
     fn note_change(&self, service: &Arc<Service>, state: &mut State) {
         state.views.clear();

@@ -5,11 +5,11 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use nacos_core::{error::ErrorCode, key::ServiceKey};
+use nacos_core::{consistency::CpError, error::ErrorCode, key::ServiceKey};
 
 use crate::{
     error::NamingError,
-    metadata::{ClusterMetadata, MetadataWriter, ServiceMetadata},
+    metadata::{ClusterMetadata, MetadataWriter, ServiceMetadata, already_exists},
     model::Subscriber,
     registry::{Kind, Registry, State},
 };
@@ -62,12 +62,13 @@ impl Services {
     /// It exists; it could not be stored.
     pub async fn create(&self, key: &ServiceKey, metadata: ServiceMetadata) -> Result<(), NamingError> {
         if self.registry.kind(key).is_some() {
-            return Err(NamingError::bad(
-                ErrorCode::ServiceAlreadyExist,
-                format!("specified service {} already exists!", key.grouped()),
-            ));
+            return Err(NamingError::bad(ErrorCode::ServiceAlreadyExist, already_exists(key)));
         }
-        Ok(self.metadata.put_service(key, metadata).await?)
+        match self.metadata.create_service(key, metadata).await {
+            // Somebody was quicker.
+            Err(CpError::Refused(text)) => Err(NamingError::bad(ErrorCode::ServiceAlreadyExist, text)),
+            written => Ok(written?),
+        }
     }
 
     /// Describes a service anew; its kind and clusters stay.

@@ -17,6 +17,8 @@ use crate::{
 
 /// Most finished answers of one service.
 const VIEWS_MAX: usize = 8;
+/// An answer for longer lists of clusters is not kept.
+const CLUSTERS_MAX: usize = 1024;
 
 /// The finished answers of a service.
 #[derive(Default)]
@@ -74,7 +76,8 @@ impl State {
         // What depends on who asks is not kept.
         let personal = asked.labels.is_some()
             && self.metadata.as_deref().is_some_and(|metadata| metadata.selector != Default::default());
-        if !personal
+        let kept = !personal && asked.clusters.len() <= CLUSTERS_MAX;
+        if kept
             && let Some(view) = self.views.finished.iter().find(|view| {
                 view.form == asked.form
                     && view.healthy_only == asked.healthy_only
@@ -86,7 +89,7 @@ impl State {
         }
         self.views.newest_ms = self.views.newest_ms.max(clock::wall_ms());
         let json = write_list(key, self, &asked, self.views.newest_ms);
-        if !personal {
+        if kept {
             if self.views.finished.len() >= VIEWS_MAX {
                 self.views.finished.remove(0);
             }

@@ -45,7 +45,6 @@ fn check(world: &mut World, case: &Case, seen: &mut HashMap<u16, u32>) -> Result
         let next = world.ask(&Request::get(path));
         prop_assert!(next.as_ref().is_ok_and(|next| next.status == 200), "{next:?} after {answer:?}");
     }
-    prop_assert_eq!(world.panics(), 0.0);
     prop_assert_eq!(panics::seen(), Vec::<String>::new());
     Ok(())
 }
@@ -68,7 +67,7 @@ fn no_request_breaks_service_discovery_and_no_refusal_changes_it() {
     let routes = world.routes.clone();
     let mut seen = HashMap::new();
     let shared = std::cell::RefCell::new((&mut world, &mut seen));
-    let outcome = runner(2500).run(&case(routes), |case| {
+    let outcome = runner(5000).run(&case(routes), |case| {
         let (world, seen) = &mut *shared.borrow_mut();
         check(world, &case, seen)
     });
@@ -77,6 +76,5 @@ fn no_request_breaks_service_discovery_and_no_refusal_changes_it() {
     }
     assert!(seen.get(&200).is_some_and(|count| *count > 200), "the requests are too bad to reach a handler: {seen:?}");
     assert!(seen.get(&400).is_some_and(|count| *count > 200), "the requests are too good: {seen:?}");
-    eprintln!("{} {seen:?}", world.state().len());
     world.close();
 }

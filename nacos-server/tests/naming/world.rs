@@ -183,7 +183,7 @@ impl World {
         self.runtime.block_on(self.client.try_ask(request))
     }
 
-    pub(crate) fn panics(&self) -> f64 {
+    fn panics(&self) -> f64 {
         let server = self.server.as_ref().unwrap();
         server.metric("nacos_exception_total{module=\"core\",name=\"handlerPanic\"}")
     }
