@@ -3,9 +3,9 @@
 //! The rules are pure (`Expiry`); the registry holds the times and does what follows; `run` alone waits. Nacos:
 //! `ClientBeatCheckTaskV2`, `UnhealthyInstanceChecker`, `ExpiredInstanceChecker`, `ExpiredClientCleaner`.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use super::timers::Timer;
 use crate::{
@@ -15,6 +15,10 @@ use crate::{
     switches::Switches,
 };
 
+/// How often to look whether this process runs at all.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A timer may be late for so long because of others' load; beyond that, this process did not run.
+const STALL: Duration = Duration::from_secs(2);
 /// How soon an instance whose heartbeats are not watched now is looked at again.
 const RECHECK_MS: Millis = 5_000;
 
@@ -122,18 +126,22 @@ pub(crate) fn java_true(text: &str) -> bool {
 
 /// Applies the rules until the server stops.
 pub(crate) async fn run(registry: Arc<Registry>, mut stop: watch::Receiver<bool>) {
+    let mut pulse = Pulse(Instant::now());
     loop {
+        pulse.look(&registry);
         let due = registry.timers.take_due(registry.time.now());
         if due.is_empty() {
-            let next = registry.timers.next().map(|at| registry.time.instant(at));
+            let latest = Instant::now() + LOOK_EVERY;
+            let next = registry.timers.next().map_or(latest, |at| registry.time.instant(at).min(latest));
             tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => return,
                 () = registry.timers.earlier() => {}
-                () = sleep_until(next) => {}
+                () = tokio::time::sleep_until(next) => {}
             }
             continue;
         }
         for timer in due {
+            pulse.look(&registry);
             match timer {
                 Timer::Instance { service, client, timer } => match registry.instance_due(&service, &client, timer) {
                     Expired::Nothing => {}
@@ -158,10 +166,19 @@ pub(crate) async fn run(registry: Arc<Registry>, mut stop: watch::Receiver<bool>
     }
 }
 
-async fn sleep_until(at: Option<tokio::time::Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
+/// When the task last ran.
+struct Pulse(Instant);
+
+impl Pulse {
+    /// A task that runs every second and did not for longer tells that this process did not run: it was stopped, or its
+    /// machine was. Heartbeats could not be heard meanwhile, so their silence is not held against the clients.
+    fn look(&mut self, registry: &Registry) {
+        let now = Instant::now();
+        let gap = now - std::mem::replace(&mut self.0, now);
+        if gap > LOOK_EVERY + STALL {
+            tracing::warn!(ms = gap.as_millis() as u64, "this process did not run for a while; no client is blamed");
+            registry.time.leave_out(gap);
+        }
     }
 }
 

@@ -202,6 +202,8 @@ impl Registry {
         }
         published.due = NEVER;
         let now = self.time.now();
+        // It may have been heard before time was left out.
+        published.beat = published.beat.min(now);
         let Some(published) = state.publishers.get(id) else { return Expired::Nothing };
         let deadline = state.deadline(published, &self.expiry);
         if !matches!(deadline, Deadline::At(at) if at <= now) {

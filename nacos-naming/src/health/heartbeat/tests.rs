@@ -272,3 +272,17 @@ async fn empty_services_and_orphaned_metadata_are_found() {
     assert_eq!(registry.orphans(60_000), vec![], "their owners are back");
     bench.end().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn time_in_which_the_server_did_not_run_is_not_held_against_clients() {
+    let bench = Bench::new().await;
+    bench.register(1, "");
+    bench.at(10_000).await;
+    // As after a SIGSTOP: timers come, but late.
+    tokio::time::advance(Duration::from_secs(40)).await;
+    sleep(Duration::from_millis(10)).await;
+    assert_eq!(bench.healthy(1), Some(true));
+    assert!(bench.registry.time.now() < 12_000, "{}", bench.registry.time.now());
+    bench.holds(1, 15_000, 30_000).await;
+    bench.end().await;
+}
