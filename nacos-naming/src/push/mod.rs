@@ -22,8 +22,8 @@ use tokio::{
 
 use crate::{
     changes::Change,
-    model::Subscriber,
-    registry::{Published, Registry, Service},
+    model::{Instance, Subscriber},
+    registry::{Registry, Service},
     selector::Labels,
     switches::Switches,
     view::{Asked, Form},
@@ -184,8 +184,8 @@ impl Pusher {
             (subscriber, json)
         };
         let answers = wanted.into_iter().map(answer).collect();
-        let serves = |published: &Published| published.instance.healthy && published.instance.weight > 0.0;
-        (answers, !state.publishers.values().any(serves))
+        let serves = |instance: &Instance| instance.healthy && instance.weight > 0.0;
+        (answers, !state.publishers.values().any(|published| serves(&published.instance)))
     }
 
     /// How pushes went, counted from zero again if `reset`.

@@ -90,7 +90,7 @@ impl Registry {
                 }
             }
             btree_map::Entry::Vacant(place) => {
-                place.insert(Published { instance, beat: now, due: NEVER, timer: 0 });
+                place.insert(Box::new(Published { instance, beat: now, due: NEVER, timer: 0 }));
                 client.published.push(Arc::clone(service));
                 self.counts.instances.fetch_add(1, Ordering::Relaxed);
             }

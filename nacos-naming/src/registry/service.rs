@@ -29,7 +29,8 @@ pub struct Service {
 pub(crate) struct State {
     /// `None`: nobody made it, or it was removed; it is kept for its subscribers or overlays alone.
     pub(crate) kind: Option<Kind>,
-    pub(crate) publishers: BTreeMap<ClientId, Published>,
+    /// Boxed: a node of the tree has room for eleven, and most services have fewer.
+    pub(crate) publishers: BTreeMap<ClientId, Box<Published>>,
     pub(crate) subscribers: BTreeMap<ClientId, Wishes>,
     pub(crate) metadata: Option<Arc<ServiceMetadata>>,
     /// What was laid over instances, by `ip:port:cluster`.
