@@ -20,7 +20,7 @@ pub use client::{Client, ClientView};
 pub(crate) use described::Orphan;
 pub use instances::Beat;
 pub(crate) use instances::Expired;
-pub(crate) use service::{Published, Shown, State};
+pub(crate) use service::{Shown, State};
 pub use service::{Service, ServiceView};
 pub use timeline::Millis;
 pub(crate) use timeline::NEVER;
