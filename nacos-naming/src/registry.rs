@@ -20,8 +20,8 @@ pub use client::{Client, ClientView};
 pub(crate) use described::Orphan;
 pub use instances::Beat;
 pub(crate) use instances::Expired;
-pub(crate) use service::{Shown, State};
 pub use service::{Service, ServiceView};
+pub(crate) use service::{Shown, State};
 pub use timeline::Millis;
 pub(crate) use timeline::NEVER;
 

@@ -7,6 +7,7 @@
 use bytes::Bytes;
 use nacos_core::{clock, error::ErrorCode, key::ServiceKey, web::ResultBody};
 use serde::Serialize;
+use serde_json::json;
 use smallvec::SmallVec;
 
 use crate::{
@@ -51,8 +52,6 @@ pub(crate) enum Form {
     V1,
     /// `GET /v2/ns/instance/list`: the same in a `Result`.
     V2,
-    /// The data of a push over UDP.
-    Push,
 }
 
 /// What is asked for.
@@ -136,10 +135,9 @@ fn select<'a>(state: &'a State, asked: &Asked<'_>) -> (Vec<Shown<'a>>, bool) {
 fn write_list(key: &ServiceKey, state: &State, asked: &Asked<'_>, now_ms: i64) -> Bytes {
     let (hosts, reached) = select(state, asked);
     let ephemeral = state.kind != Some(Kind::Persistent);
-    let push = asked.form == Form::Push;
     let list = ServiceJson {
         name: key.grouped(),
-        group_name: (!push).then(|| key.group()),
+        group_name: key.group(),
         clusters: asked.clusters,
         cache_millis: asked.cache_millis,
         hosts: hosts
@@ -153,21 +151,37 @@ fn write_list(key: &ServiceKey, state: &State, asked: &Asked<'_>, now_ms: i64) -
         last_ref_time: now_ms,
         checksum: "",
         all_ips: false,
-        // Nacos loses the mark on the way to a push.
-        reach_protection_threshold: reached && !push,
+        reach_protection_threshold: reached,
         valid: true,
     };
     // With room for what the usual instance takes; writing into a `Vec` does not fail.
-    let mut out = Vec::with_capacity(256 + 360 * hosts.len());
+    let mut out = Vec::with_capacity(256 + 400 * hosts.len());
     let _ = match asked.form {
         Form::V2 => {
             let success = ErrorCode::Success;
             let body = ResultBody { code: success.code(), message: Some(success.text()), data: list };
             serde_json::to_writer(&mut out, &body)
         }
-        Form::V1 | Form::Push => serde_json::to_writer(&mut out, &list),
+        Form::V1 => serde_json::to_writer(&mut out, &list),
     };
+    // It is kept: without the room that it did not need.
+    out.shrink_to_fit();
     out.into()
+}
+
+/// The data of a push over UDP, from the list of v1 that its client would be answered: Nacos leaves the group out, and
+/// loses the mark of the protection threshold on the way.
+pub(crate) fn push_data(key: &ServiceKey, list: &str) -> String {
+    let named = format!("{{\"name\":{}", json!(key.grouped()));
+    let group = format!(",\"groupName\":{}", json!(key.group()));
+    let rest = list.strip_prefix(named.as_str()).and_then(|rest| rest.strip_prefix(group.as_str()));
+    const REACHED: &str = "\"reachProtectionThreshold\":true,\"valid\":true}";
+    const NOT_REACHED: &str = "\"reachProtectionThreshold\":false,\"valid\":true}";
+    match rest.map(|rest| (rest, rest.strip_suffix(REACHED))) {
+        None => list.to_owned(),
+        Some((_, Some(rest))) => named + rest + NOT_REACHED,
+        Some((rest, None)) => named + rest,
+    }
 }
 
 /// A service's list as clients read it (Nacos `ServiceInfo`).
@@ -175,8 +189,7 @@ fn write_list(key: &ServiceKey, state: &State, asked: &Asked<'_>, now_ms: i64) -
 #[serde(rename_all = "camelCase")]
 struct ServiceJson<'a> {
     name: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    group_name: Option<&'a str>,
+    group_name: &'a str,
     clusters: &'a str,
     cache_millis: u64,
     hosts: Vec<InstanceJson<'a>>,
@@ -233,6 +246,40 @@ impl<'a> InstanceJson<'a> {
                 true => Some("simple"),
                 false => metadata.get(preserved::ID_GENERATOR),
             },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn a_push_is_the_list_without_group_and_mark() {
+        for (group, reached) in [("g", true), ("g", false), ("\"\\", true), ("群", false)] {
+            let key = ServiceKey::new("public", group, "s");
+            let mut list = json!({
+                "name": key.grouped(), "groupName": group, "clusters": "a,b", "cacheMillis": 1, "hosts": [],
+                "lastRefTime": 1, "checksum": "", "allIPs": false, "reachProtectionThreshold": reached, "valid": true,
+            });
+            let written = ServiceJson {
+                name: key.grouped(),
+                group_name: group,
+                clusters: "a,b",
+                cache_millis: 1,
+                hosts: Vec::new(),
+                last_ref_time: 1,
+                checksum: "",
+                all_ips: false,
+                reach_protection_threshold: reached,
+                valid: true,
+            };
+            let data = push_data(&key, &serde_json::to_string(&written).unwrap());
+            list.as_object_mut().unwrap().remove("groupName");
+            list["reachProtectionThreshold"] = json!(false);
+            assert_eq!(serde_json::from_str::<Value>(&data).unwrap(), list);
         }
     }
 }

@@ -26,7 +26,7 @@ use crate::{
     registry::{Registry, Service},
     selector::Labels,
     switches::Switches,
-    view::{Asked, Form},
+    view::{Asked, Form, push_data},
 };
 use udp::{List, Packet, PushState, PushStats, UdpPusher, UdpSettings};
 
@@ -152,8 +152,9 @@ impl Pusher {
             let packet = match packets.iter().find(|(known, _)| known.as_ptr() == json.as_ptr()) {
                 Some((_, packet)) => Arc::clone(packet),
                 None => {
-                    let text = std::str::from_utf8(&json).unwrap_or_default();
-                    let list = List { service: service.key(), clusters: &subscriber.cluster, json: text, empty, since };
+                    let data = push_data(service.key(), std::str::from_utf8(&json).unwrap_or_default());
+                    let list =
+                        List { service: service.key(), clusters: &subscriber.cluster, json: &data, empty, since };
                     let packet = self.udp.packet(&list);
                     packets.push((json, Arc::clone(&packet)));
                     packet
@@ -173,7 +174,7 @@ impl Pusher {
         };
         let answer = |subscriber: Arc<Subscriber>| {
             let asked = Asked {
-                form: Form::Push,
+                form: Form::V1,
                 clusters: &subscriber.cluster,
                 healthy_only: false,
                 consumer: &subscriber.ip,
