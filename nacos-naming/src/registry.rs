@@ -38,10 +38,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::{
     changes::{Arrivals, Changes},
-    health::{
-        heartbeat::Expiry,
-        timers::{Timer, Timers},
-    },
+    health::{heartbeat::Expiry, timers::Timers},
     model::{ClientId, DEFAULT_CLUSTER, Subscriber},
 };
 use client::ClientState;
@@ -195,12 +192,7 @@ impl Registry {
 
     fn client_or_new(&self, id: &ClientId) -> Arc<Client> {
         let now = self.time.now();
-        let make = || Arc::new(Client::new(id, now));
-        let (client, new) = self.clients.get_or_insert(id, make);
-        if new && id.is_address() && !id.is_persistent() {
-            self.timers.add(self.expiry.client_due(true, now), Timer::Client(Arc::clone(&client)));
-        }
-        client
+        self.clients.get_or_insert(id, || Arc::new(Client::new(id, now))).0
     }
 
     /// Runs `change` on a service, made if need be, and forgets it if nothing is left of it.
@@ -231,7 +223,9 @@ impl Registry {
                 continue;
             }
             client.touched.store(self.time.now(), Ordering::Relaxed);
-            return self.with_service(key, |service, state| change(service, &mut client_state, state));
+            let answer = self.with_service(key, |service, state| change(service, &mut client_state, state));
+            self.watch_idle(&client, &mut client_state);
+            return answer;
         }
     }
 

@@ -32,6 +32,8 @@ pub(super) struct ClientState {
     pub(super) subscribed: SmallVec<[Arc<Service>; 1]>,
     /// Taken out of the table: whoever still holds it must look it up again.
     pub(super) released: bool,
+    /// It has a timer. While it publishes something, the timers of its instances serve.
+    timed: bool,
 }
 
 impl Client {
@@ -153,18 +155,36 @@ impl Registry {
         if client_state.released {
             return false;
         }
-        let mut heard = client.touched.load(Ordering::Relaxed);
-        for service in &client_state.published {
-            if let Some(published) = service.lock().publishers.get(&client.id) {
-                heard = heard.max(published.beat);
-            }
+        client_state.timed = false;
+        if !client_state.published.is_empty() {
+            return false;
         }
-        let due = self.expiry.client_due(client_state.published.is_empty(), heard);
-        if due > self.time.now() {
-            self.timers.add(due, Timer::Client(Arc::clone(client)));
+        if self.expiry.client_due(true, client.touched.load(Ordering::Relaxed)) > self.time.now() {
+            self.watch_idle(client, &mut client_state);
             return false;
         }
         self.release_locked(client, &mut client_state);
         true
+    }
+
+    /// Sets a timer for a client of an address that publishes nothing.
+    pub(super) fn watch_idle(&self, client: &Arc<Client>, state: &mut ClientState) {
+        let watched = client.id.is_address() && !client.id.is_persistent() && state.published.is_empty();
+        if watched && !state.released && !std::mem::replace(&mut state.timed, true) {
+            let due = self.expiry.client_due(true, client.touched.load(Ordering::Relaxed));
+            self.timers.add(due, Timer::Client(Arc::clone(client)));
+        }
+    }
+
+    /// Whether a client that publishes something has been silent for so long that it is to be removed, whatever it
+    /// publishes. None of its services may be locked.
+    pub(super) fn is_silent(&self, client: &Client, state: &ClientState, now: Millis) -> bool {
+        let mut heard = client.touched.load(Ordering::Relaxed);
+        for service in &state.published {
+            if let Some(published) = service.lock().publishers.get(&client.id) {
+                heard = heard.max(published.beat);
+            }
+        }
+        self.expiry.client_due(false, heard) <= now
     }
 }

@@ -108,11 +108,15 @@ impl Registry {
     pub(super) fn watch(&self, service: &Arc<Service>, state: &mut State, id: &ClientId) {
         let Some(published) = state.publishers.get(id) else { return };
         let at = match state.deadline(published, &self.expiry) {
-            // Timers are not taken back, so none is set for long: those of instances that went do not gather.
-            Deadline::At(at) => at.min(self.time.now() + TIMER_MAX_MS),
+            Deadline::At(at) => at,
             Deadline::Unwatched => self.time.now() + self.expiry.recheck_ms(),
-            Deadline::Never => return,
+            Deadline::Never => NEVER,
         };
+        let now = self.time.now();
+        // Its client may be heard of by another service; then it is looked at now and then.
+        let silent = Some(self.expiry.client_due(false, published.beat)).filter(|at| *at > now).unwrap_or(NEVER);
+        // Timers are not taken back, so none is set for long: those of instances that went do not gather.
+        let at = at.min(silent).min(now + TIMER_MAX_MS);
         if at >= published.due {
             return;
         }
@@ -137,6 +141,7 @@ impl Registry {
         let removed = self.take(&service, &mut client_state, &mut state, &client.id);
         self.forget_if_idle(&service, &mut state);
         drop(state);
+        self.watch_idle(&client, &mut client_state);
         if client.id.is_persistent() && client_state.published.is_empty() {
             self.release_locked(&client, &mut client_state);
         }
@@ -204,6 +209,15 @@ impl Registry {
         let now = self.time.now();
         // It may have been heard before time was left out.
         published.beat = published.beat.min(now);
+        if self.expiry.client_due(false, published.beat) <= now {
+            drop(state);
+            if self.is_silent(&client, &client_state, now) {
+                self.release_locked(&client, &mut client_state);
+                return Expired::Removed;
+            }
+            // Nobody takes it away meanwhile, or puts another in its place: that needs the client's lock.
+            state = service.lock();
+        }
         let Some(published) = state.publishers.get(id) else { return Expired::Nothing };
         let deadline = state.deadline(published, &self.expiry);
         if !matches!(deadline, Deadline::At(at) if at <= now) {
@@ -214,6 +228,8 @@ impl Registry {
         if self.expiry.removes(&published.instance, over, published.beat, now) {
             self.take(service, &mut client_state, &mut state, id);
             self.forget_if_idle(service, &mut state);
+            drop(state);
+            self.watch_idle(&client, &mut client_state);
             return Expired::Removed;
         }
         if let Some(published) = state.publishers.get_mut(id) {

@@ -286,3 +286,26 @@ async fn time_in_which_the_server_did_not_run_is_not_held_against_clients() {
     bench.holds(1, 15_000, 30_000).await;
     bench.end().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_is_heard_of_by_one_service_keeps_its_other_instances() {
+    let bench = Bench::new().await;
+    let other = ServiceKey::new("public", "g", "other");
+    let long = "preserved.heart.beat.timeout=400000,preserved.ip.delete.timeout=500000";
+    bench.register(1, long);
+    bench.registry.register(&other, &Bench::client(1), instance(1, 80, "")).unwrap();
+    for n in 1..=60 {
+        bench.at(n * 5_000).await;
+        bench.registry.beat(&other, Bench::client(1).as_str());
+        assert_eq!(bench.healthy(1), Some(true));
+        assert!(bench.registry.timers.len() <= 4, "{} timers for two instances", bench.registry.timers.len());
+    }
+    bench.at(300_000 + 30_000 + 2 * TICK).await;
+    assert_eq!(bench.registry.kind(&other).map(|_| bench.registry.instance_count()), Some(1));
+    bench.at(300_000 + 250_000).await;
+    assert_eq!(bench.registry.instance_count(), 0, "silent for 180 s, whatever its times are");
+    assert!(bench.registry.client(Bench::client(1).as_str()).is_none());
+    bench.at(600_000).await;
+    assert_eq!(bench.registry.timers.len(), 0);
+    bench.end().await;
+}
