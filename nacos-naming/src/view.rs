@@ -4,6 +4,8 @@
 //! asked for, and dropped when anything changes. A list query is then a look-up and a copy of a pointer. Nacos:
 //! `ServiceStorage`, `ServiceUtil.selectInstancesWithHealthyProtection`, `ServiceInfo`.
 
+use std::cell::RefCell;
+
 use bytes::Bytes;
 use nacos_core::{clock, error::ErrorCode, key::ServiceKey, web::ResultBody};
 use serde::Serialize;
@@ -154,19 +156,31 @@ fn write_list(key: &ServiceKey, state: &State, asked: &Asked<'_>, now_ms: i64) -
         reach_protection_threshold: reached,
         valid: true,
     };
-    // With room for what the usual instance takes; writing into a `Vec` does not fail.
-    let mut out = Vec::with_capacity(256 + 400 * hosts.len());
-    let _ = match asked.form {
-        Form::V2 => {
-            let success = ErrorCode::Success;
-            let body = ResultBody { code: success.code(), message: Some(success.text()), data: list };
-            serde_json::to_writer(&mut out, &body)
+    // Written aside and copied: an answer is kept for long, and takes no more than its own length.
+    SCRATCH.with_borrow_mut(|out| {
+        out.clear();
+        // Writing into a `Vec` does not fail.
+        let _ = match asked.form {
+            Form::V2 => {
+                let success = ErrorCode::Success;
+                let body = ResultBody { code: success.code(), message: Some(success.text()), data: list };
+                serde_json::to_writer(&mut *out, &body)
+            }
+            Form::V1 => serde_json::to_writer(&mut *out, &list),
+        };
+        let json = Bytes::copy_from_slice(out);
+        if out.capacity() > SCRATCH_MAX {
+            *out = Vec::new();
         }
-        Form::V1 => serde_json::to_writer(&mut out, &list),
-    };
-    // It is kept: without the room that it did not need.
-    out.shrink_to_fit();
-    out.into()
+        json
+    })
+}
+
+/// What each thread keeps to write answers in, at most.
+const SCRATCH_MAX: usize = 256 << 10;
+
+thread_local! {
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 /// The data of a push over UDP, from the list of v1 that its client would be answered: Nacos leaves the group out, and
