@@ -6,7 +6,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use nacos_core::{error::ErrorCode, key::ServiceKey};
+use nacos_core::{
+    consistency::CpError,
+    error::{ErrorCode, Report},
+    key::ServiceKey,
+};
 
 use crate::{
     error::NamingError,
@@ -155,15 +159,30 @@ impl Instances {
     pub async fn register(&self, key: &ServiceKey, instance: Instance, ephemeral: bool) -> Result<(), NamingError> {
         check(&instance)?;
         let id = ClientId::of_address(&instance.ip, instance.port, ephemeral);
+        let other = |OtherKind| NamingError::other_kind(key, ephemeral);
         if ephemeral {
-            return self
-                .registry
-                .register(key, &id, instance)
-                .map_err(|OtherKind| NamingError::other_kind(key, ephemeral));
+            let said_otherwise = self.registry.register(key, &id, instance).map_err(other)?;
+            if said_otherwise {
+                // Else a restart would make it what it was before it was forgotten. It is registered all the same.
+                if let Err(error) = self.metadata.set_kind(key, Kind::Ephemeral).await {
+                    tracing::warn!(error = %Report(&error), service = %key, "its kind is not stored");
+                }
+            }
+            return Ok(());
         }
         // From here on no ephemeral instance comes in between.
-        self.registry.claim(key, Kind::Persistent).map_err(|OtherKind| NamingError::other_kind(key, ephemeral))?;
-        Ok(self.persistent.register(key, &id, instance).await?)
+        let claim = self.registry.claim(key, Kind::Persistent).map_err(other)?;
+        let written = async {
+            if claim.said_otherwise {
+                self.metadata.set_kind(key, Kind::Persistent).await?;
+            }
+            self.persistent.register(key, &id, instance).await
+        };
+        let written = written.await;
+        if claim.new && matches!(&written, Err(error) if !matches!(error, CpError::Unconfirmed(..))) {
+            self.registry.unclaim(key);
+        }
+        Ok(written?)
     }
 
     /// Takes the instance at this address away. None there is no error.
@@ -369,8 +388,9 @@ impl Instances {
                 format!("health check is still working, service: {}, cluster: {cluster}", key.grouped()),
             ));
         }
-        let client = ClientId::text_of(ip, port, false);
-        if self.publishes(key, &client) {
+        // In another cluster it is probed, or not, by other rules.
+        if self.detail(key, ip, port, cluster).is_ok() {
+            let client = ClientId::text_of(ip, port, false);
             self.persistent.set_healthy(key, &client, healthy).await?;
         }
         Ok(())

@@ -41,6 +41,13 @@ pub struct ServiceMetadata {
     pub clusters: BTreeMap<String, ClusterMetadata>,
 }
 
+impl ServiceMetadata {
+    /// The kind of the service.
+    pub(crate) fn kind(&self) -> Kind {
+        if self.ephemeral { Kind::Ephemeral } else { Kind::Persistent }
+    }
+}
+
 impl Default for ServiceMetadata {
     fn default() -> Self {
         Self {
@@ -122,6 +129,10 @@ impl From<&ServiceName> for ServiceKey {
 enum ServiceEntry {
     /// Makes the service; refused if something was said of it.
     Create { service: ServiceName, metadata: ServiceMetadata },
+    /// Makes the service, in the place of all that was said of one that was forgotten.
+    Replace { service: ServiceName, metadata: ServiceMetadata },
+    /// Says of which kind it is, if anything was said of it.
+    SetKind { service: ServiceName, ephemeral: bool },
     /// Makes the service, or changes all but its kind and clusters.
     Put { service: ServiceName, metadata: ServiceMetadata },
     /// Says something of one cluster.
@@ -207,6 +218,23 @@ impl MetadataWriter {
     /// [`CpError::Refused`] if something was said of it meanwhile; see [`CpProtocol::write`].
     pub async fn create_service(&self, key: &ServiceKey, metadata: ServiceMetadata) -> Result<(), CpError> {
         self.write(SERVICE_GROUP, &ServiceEntry::Create { service: key.into(), metadata }).await
+    }
+
+    /// Makes a service, in the place of all that was said of one that was forgotten.
+    ///
+    /// # Errors
+    /// See [`CpProtocol::write`].
+    pub async fn replace_service(&self, key: &ServiceKey, metadata: ServiceMetadata) -> Result<(), CpError> {
+        self.write(SERVICE_GROUP, &ServiceEntry::Replace { service: key.into(), metadata }).await
+    }
+
+    /// Says of which kind a service is, of which something else was said.
+    ///
+    /// # Errors
+    /// See [`CpProtocol::write`].
+    pub async fn set_kind(&self, key: &ServiceKey, kind: Kind) -> Result<(), CpError> {
+        let ephemeral = kind == Kind::Ephemeral;
+        self.write(SERVICE_GROUP, &ServiceEntry::SetKind { service: key.into(), ephemeral }).await
     }
 
     /// Makes a service or changes it; an existing one keeps its kind and its clusters.
@@ -306,6 +334,15 @@ impl RequestProcessor for ServiceApplier {
                     return Err(ApplyError::Refused(already_exists(&key)));
                 }
                 self.registry.put_service(&key, |_| metadata.clone());
+            }
+            ServiceEntry::Replace { service, metadata } => {
+                self.registry.put_service(&(&service).into(), |_| metadata.clone());
+            }
+            ServiceEntry::SetKind { service, ephemeral } => {
+                let key = (&service).into();
+                if let Some(old) = self.registry.service_metadata(&key) {
+                    self.registry.put_service(&key, |_| ServiceMetadata { ephemeral, ..(*old).clone() });
+                }
             }
             ServiceEntry::Put { service, metadata } => self.registry.put_service(&(&service).into(), |old| match old {
                 Some(old) => {

@@ -161,7 +161,7 @@ fn show_sizes(metrics: &Metrics, registry: &Arc<Registry>) {
 
 /// Ends services that have been empty for long.
 async fn clean_services(registry: Arc<Registry>, settings: NamingSettings, mut stop: watch::Receiver<bool>) {
-    let mut rest = CLEAN_AFTER;
+    let mut rest = CLEAN_AFTER.min(settings.clean_services_interval);
     loop {
         tokio::select! {
             _ = stop.wait_for(|stop| *stop) => return,

@@ -54,6 +54,15 @@ pub enum Kind {
     Persistent,
 }
 
+/// What was found when a service was claimed for one kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Claim {
+    /// It did not exist before.
+    pub(crate) new: bool,
+    /// What was said of it, and would be said again after a restart, is that it is of the other kind.
+    pub(crate) said_otherwise: bool,
+}
+
 /// The service is of the other kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OtherKind;
@@ -252,11 +261,24 @@ impl Registry {
     ///
     /// # Errors
     /// It is one of the other kind.
-    pub(crate) fn claim(&self, key: &ServiceKey, kind: Kind) -> Result<(), OtherKind> {
+    pub(crate) fn claim(&self, key: &ServiceKey, kind: Kind) -> Result<Claim, OtherKind> {
         self.with_service(key, |service, state| {
+            let new = state.kind.is_none();
             self.bring_about(service, state, kind);
-            if state.kind == Some(kind) { Ok(()) } else { Err(OtherKind) }
+            if state.kind != Some(kind) {
+                return Err(OtherKind);
+            }
+            Ok(Claim { new, said_otherwise: state.metadata.as_deref().is_some_and(|said| said.kind() != kind) })
         })
+    }
+
+    /// Takes back what [`claim`](Self::claim) made, as long as nobody is in it and nothing was said of it.
+    pub(crate) fn unclaim(&self, key: &ServiceKey) {
+        self.with_service(key, |service, state| {
+            if state.publishers.is_empty() && state.metadata.is_none() && state.kind.take().is_some() {
+                self.existing.write().remove(&service.key);
+            }
+        });
     }
 
     /// Whatever is shown of the service may be another thing now.

@@ -64,6 +64,9 @@ impl Services {
         if self.registry.kind(key).is_some() {
             return Err(NamingError::bad(ErrorCode::ServiceAlreadyExist, already_exists(key)));
         }
+        if self.registry.service_metadata(key).is_some() {
+            return Ok(self.metadata.replace_service(key, metadata).await?);
+        }
         match self.metadata.create_service(key, metadata).await {
             // Somebody was quicker.
             Err(CpError::Refused(text)) => Err(NamingError::bad(ErrorCode::ServiceAlreadyExist, text)),

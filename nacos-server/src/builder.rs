@@ -302,6 +302,8 @@ impl Builder {
             let naming = match NamingModule::start(options).await {
                 Ok(naming) => naming,
                 Err(error) => {
+                    // They hold what its tasks wait for.
+                    drop(routes);
                     if let Some(config) = config {
                         config.stop().await;
                     }

@@ -4,7 +4,8 @@
 //! through all rounds before; kill -9 at a random moment; the database is read while nobody has it open, and over
 //! HTTP by a restarted server; then the files are put back as the kill left them, the write-ahead log gets a torn
 //! tail behind what it has committed, and a server restarted on that must show the same. [`ledger`] decides what may
-//! be found. A folder in which a round failed is kept for a look and named.
+//! be found. Beside the publishers others write to service discovery what must not be lost ([`naming`]), under the same
+//! kill. A folder in which a round failed is kept for a look and named.
 //!
 //! On Postgres the rounds take turns: one kills the server, the next Postgres with all its processes while the server
 //! stays up, answers that its database is away, and must take writes again by itself.
@@ -12,6 +13,7 @@
 mod embedded;
 mod external;
 mod ledger;
+mod naming;
 mod published;
 mod publishers;
 mod stored;
@@ -36,6 +38,9 @@ pub struct Args {
     /// Concurrent publishers.
     #[arg(long, default_value_t = 32)]
     clients: usize,
+    /// Concurrent writers to service discovery; 0 for none.
+    #[arg(long, default_value_t = 8)]
+    writers: usize,
     /// What decides keys, contents, moments and tears; random if not given. Threads and disks decide the rest, so
     /// a seed gives a similar run, not the same.
     #[arg(long)]
@@ -53,7 +58,8 @@ pub fn run(args: Args) -> Result<()> {
     ensure!(args.rounds > 0 && args.clients > 0, "rounds and clients must be at least 1");
     server::binary()?;
     let seed = args.seed.unwrap_or_else(|| fastrand::u64(..));
-    println!("seed {seed}: {} rounds, {} clients", args.rounds, args.clients);
+    println!("seed {seed}: {} rounds, {} clients, {} writers", args.rounds, args.clients, args.writers);
+    let crowd = Crowd { clients: args.clients, writers: args.writers };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let mut rng = Rng::with_seed(seed);
     let mut place = None;
@@ -62,7 +68,7 @@ pub fn run(args: Args) -> Result<()> {
     for round in 1..=args.rounds {
         let mut here = match place.take() {
             Some(here) => here,
-            None => Place::new(&runtime, args.clients, args.storage)?,
+            None => Place::new(&runtime, crowd, args.storage)?,
         };
         match here.round(&runtime, &mut rng, round) {
             Ok(told) => {
@@ -84,6 +90,7 @@ pub fn run(args: Args) -> Result<()> {
     println!("{sums}");
     println!("{passed} passed, {failed} failed");
     ensure!(failed == 0, "{failed} rounds failed");
+    ensure!(sums.named > 0 || args.writers == 0, "no write to service discovery was acknowledged");
     ensure!(
         sums.swapped > 0 || args.clients < publishers::PLAIN_PER_SWAPPER,
         "no publish with casMd5 succeeded: nothing is proved about them"
@@ -93,7 +100,16 @@ pub fn run(args: Args) -> Result<()> {
 
 /// The short form of `crash`, for the `test` command: so many rounds.
 pub fn run_short(storage: Storage, rounds: usize) -> Result<()> {
-    run(Args { rounds, clients: 32, seed: None, storage })
+    run(Args { rounds, clients: 32, writers: 8, seed: None, storage })
+}
+
+/// Who writes.
+#[derive(Clone, Copy)]
+struct Crowd {
+    /// Publishers of configurations.
+    clients: usize,
+    /// Writers to service discovery.
+    writers: usize,
 }
 
 /// A server, what it stores its data in, and all that was ever published there.
@@ -103,10 +119,10 @@ enum Place {
 }
 
 impl Place {
-    fn new(runtime: &Runtime, clients: usize, storage: Storage) -> Result<Self> {
+    fn new(runtime: &Runtime, crowd: Crowd, storage: Storage) -> Result<Self> {
         Ok(match storage {
-            Storage::Sqlite => Self::Embedded(Box::new(embedded::Place::new(runtime, clients)?)),
-            Storage::Postgres => Self::External(Box::new(external::Place::new(runtime, clients)?)),
+            Storage::Sqlite => Self::Embedded(Box::new(embedded::Place::new(runtime, crowd)?)),
+            Storage::Postgres => Self::External(Box::new(external::Place::new(runtime, crowd)?)),
         })
     }
 
@@ -138,6 +154,8 @@ struct Told {
     written: Written,
     settled: Settled,
     rows: usize,
+    named: naming::Written,
+    settled_named: naming::Settled,
     /// What was killed, and when.
     end: String,
     /// How long what took.
@@ -151,6 +169,7 @@ struct Sums {
     swapped: usize,
     stored: usize,
     lost: usize,
+    named: usize,
 }
 
 impl Sums {
@@ -159,6 +178,7 @@ impl Sums {
         self.swapped += told.written.swapped;
         self.stored += told.settled.stored;
         self.lost += told.settled.lost;
+        self.named += told.named.acknowledged;
     }
 }
 
@@ -166,19 +186,21 @@ impl std::fmt::Display for Sums {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "in the rounds that passed: {} acknowledged publishes, {} of them by CAS, all found with their history rows; \
-             of {} in flight {} took effect, the others never turned up",
+            "in the rounds that passed: {} acknowledged publishes, {} of them by CAS, all found with their history \
+             rows; of {} in flight {} took effect, the others never turned up; {} acknowledged writes to service \
+             discovery, all found or overwritten",
             self.acknowledged,
             self.swapped,
             self.stored + self.lost,
             self.stored,
+            self.named,
         )
     }
 }
 
 impl std::fmt::Display for Told {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { written, settled, rows, end, recovery } = self;
+        let Self { written, settled, rows, named, settled_named, end, recovery } = self;
         write!(
             f,
             "{end}; {} acknowledged ({} by CAS), {} CAS refused, ",
@@ -187,10 +209,11 @@ impl std::fmt::Display for Told {
         if written.turned_away > 0 {
             write!(f, "{} turned away, ", written.turned_away)?;
         }
+        write!(f, "{} in flight ({} of them stored); {rows} history rows; ", written.unanswered, settled.stored)?;
         write!(
             f,
-            "{} in flight ({} of them stored); {rows} history rows; {recovery}",
-            written.unanswered, settled.stored
+            "services: {} acknowledged ({} removals), {} refused, {} in flight ({} of them found); {recovery}",
+            named.acknowledged, named.removals, named.refused, named.unanswered, settled_named.stored
         )
     }
 }

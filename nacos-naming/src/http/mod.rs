@@ -86,6 +86,10 @@ pub fn routes(endpoints: &Endpoints) -> Routes {
 /// What the switches keep out (Nacos `TrafficReviseFilter`). Unlike there, nothing is let through for its
 /// `User-Agent`; only the switches themselves stay within reach, so that what was closed can be opened again.
 fn gate(switches: &Switches, parts: &Parts) -> Option<Response> {
+    // What was closed by the switches is opened by them.
+    if parts.uri.path().trim_end_matches('/').ends_with("/switches") {
+        return None;
+    }
     if let Some(status) = switches.limited(parts.uri.path_and_query().map_or("", |target| target.as_str())) {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
         return Some((status, Body::empty()).into_response());
@@ -98,7 +102,7 @@ fn gate(switches: &Switches, parts: &Parts) -> Option<Response> {
         ServerStatus::WriteOnly => !reads,
         ServerStatus::Down | ServerStatus::Starting | ServerStatus::Paused => false,
     };
-    if open || parts.uri.path().trim_end_matches('/').ends_with("/switches") {
+    if open {
         return None;
     }
     let text = format!("server is {}now, please try again later!", status.name());

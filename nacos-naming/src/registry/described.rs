@@ -5,7 +5,7 @@ use std::sync::Arc;
 use nacos_core::key::ServiceKey;
 use smallvec::SmallVec;
 
-use super::{Kind, Millis, Registry, Service, service::State};
+use super::{Millis, Registry, Service, service::State};
 use crate::{
     metadata::{InstanceMetadata, ServiceMetadata},
     model::ClientId,
@@ -25,8 +25,12 @@ impl Registry {
     pub(crate) fn put_service(&self, key: &ServiceKey, new: impl Fn(Option<&ServiceMetadata>) -> ServiceMetadata) {
         self.with_service(key, |service, state| {
             let metadata = new(state.metadata.as_deref());
-            let kind = if metadata.ephemeral { Kind::Ephemeral } else { Kind::Persistent };
+            let kind = metadata.kind();
             self.bring_about(service, state, kind);
+            // While nobody is in it, it is what was said last.
+            if state.publishers.is_empty() {
+                state.kind = Some(kind);
+            }
             state.updated = self.time.now();
             state.metadata = Some(Arc::new(metadata));
             self.note_change(service, state);

@@ -44,11 +44,12 @@ pub(crate) enum Expired {
 }
 
 impl Registry {
-    /// Registers an ephemeral instance, or puts it in the place of what this client published before.
+    /// Registers an ephemeral instance, or puts it in the place of what this client published before. Tells whether what
+    /// was said of the service, before it was forgotten, is that it has persistent ones.
     ///
     /// # Errors
     /// The service is one of persistent instances; nothing changed.
-    pub fn register(&self, key: &ServiceKey, id: &ClientId, instance: Instance) -> Result<(), OtherKind> {
+    pub fn register(&self, key: &ServiceKey, id: &ClientId, instance: Instance) -> Result<bool, OtherKind> {
         // Two attempts at most use it, and only the last one keeps it.
         self.with_both(id, key, |service, client, state| {
             if state.kind.is_some_and(|kind| kind != Kind::Ephemeral) {
@@ -56,7 +57,7 @@ impl Registry {
             }
             self.bring_about(service, state, Kind::Ephemeral);
             self.put(service, client, state, id, instance.clone());
-            Ok(())
+            Ok(state.metadata.as_deref().is_some_and(|said| said.kind() != Kind::Ephemeral))
         })
     }
 

@@ -7,13 +7,25 @@ use crate::support::Answer;
 const NACOS_FAULTS: &[(u16, &str, &str)] = &[
     (501, "no such api:", "recorded v1-naming-operator/unknown-path: a path or method that /v1/ns does not have"),
     (500, "ErrMsg:metadata format incorrect:", "recorded v1-naming-bad-input/register-metadata-not-json"),
-    (500, "Nacos deserialize failed", "recorded v1-naming-beat/beat-not-json, v1-naming-metadata-batch/instances-not-json"),
+    (
+        500,
+        "Nacos deserialize failed",
+        "recorded v1-naming-beat/beat-not-json, v1-naming-metadata-batch/instances-not-json",
+    ),
     (500, "Selector parses failed: ", "recorded v1-naming-service/create-label-selector-bad-expression"),
-    (500, "caused: For input string: ", "v1: numbers that Spring binds; recorded v1-naming-catalog/services-page-not-a-number"),
+    (
+        500,
+        "caused: For input string: ",
+        "v1: numbers that Spring binds; recorded v1-naming-catalog/services-page-not-a-number",
+    ),
     (500, "caused: health checker not understood: ", "v1: JSON of a checker that Jackson does not read"),
     (500, "caused: Index ", "v1: a switch whose value has too few parts, where Nacos reads past their end"),
     (500, "\"code\":30000,\"message\":\"For input string: ", "v2: a number that is none; recorded v2-naming-instance"),
-    (500, "\"code\":30000,\"message\":\"Invalid boolean value ", "v2: a truth value that is none; recorded v2-naming-instance"),
+    (
+        500,
+        "\"code\":30000,\"message\":\"Invalid boolean value ",
+        "v2: a truth value that is none; recorded v2-naming-instance",
+    ),
     (500, "\"code\":30000,\"message\":\"Index ", "v2: as in v1, a switch whose value has too few parts"),
     (500, "\"code\":30000,\"message\":\"server error\"", "v2: a switch's value; recorded v2-naming-client-operator"),
     (500, "caused: Request method &#39;", "v2 and Prometheus: a method that the path does not have"),

@@ -1,17 +1,23 @@
 //! A disk that is full, and a log of what must not be lost that breaks.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, path::Path, process::Command, sync::Arc};
 
+use nacos_server::NacosServer;
 use serde_json::json;
 
 use crate::{
-    calls::{addresses, at, beat, done, full_beat, light_beat, listing, of_service, persistent, registering, switch, switches},
+    calls::{
+        addresses, at, beat, cluster, done, full_beat, light_beat, listed, listing, of_service, persistent, refused,
+        registering, switch, switches, switching,
+    },
     support::{
-        Request,
+        Client, Request, Server,
         config::{content, publish},
         left_out,
         process::{Launch, Process},
+        server::settings,
     },
+    world::Counting,
 };
 
 async fn stop(mut process: Process) {
@@ -57,7 +63,7 @@ async fn on_a_full_disk_persistent_instances_are_refused_and_ephemeral_ones_go_o
     assert_eq!(refusal.status, 500, "{refusal:?}");
     assert!(refusal.text().contains("could not be stored"), "{refusal:?}");
     let over = at("PUT", "p", "127.8.0.1:80").query("weight", "2");
-    for request in [of_service("POST", "new"), over, crate::calls::switching("healthCheckTimes", "9")] {
+    for request in [of_service("POST", "new"), over, switching("healthCheckTimes", "9")] {
         let answer = client.ask(request.clone()).await;
         assert!(matches!(answer.status, 200 | 500), "{request:?}: {answer:?}");
     }
@@ -96,6 +102,86 @@ fn copy(from: &Path, to: &Path) {
     for file in ["naming/naming.db", "naming/naming.db-wal"] {
         fs::copy(from.join(file), to.join(file)).unwrap();
     }
+}
+
+/// While the log takes no writes, what is refused is as if it had never been asked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_log_does_not_take_leaves_nothing_behind() {
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    let log = Counting::open(folder.path());
+    let builder = NacosServer::builder(settings(folder.path(), &[])).cp_protocol(log.clone());
+    let server = Server { inner: builder.start().await.unwrap(), folder };
+    let mut client = server.client();
+    switch(&mut client, "check", "false").await;
+    done(&mut client, persistent("p", "127.8.6.1:80")).await;
+    done(&mut client, registering("e", "127.8.6.1:80")).await;
+    done(&mut client, of_service("POST", "described").query("metadata", "a=b")).await;
+    let seen = async |client: &mut Client| {
+        let mut all = vec![switches(client).await];
+        for name in ["p", "e"] {
+            let hosts = listed(client, name).await;
+            all.push(json!(hosts));
+        }
+        for request in [
+            Request::get("/v1/ns/service/list").query("pageNo", "1").query("pageSize", "9"),
+            Request::get("/v1/ns/catalog/services").query("pageNo", "1").query("pageSize", "9"),
+            of_service("GET", "described"),
+            Request::get("/v2/ns/client/list"),
+        ] {
+            all.push(client.ask(request).await.good().json());
+        }
+        all
+    };
+    let before = seen(&mut client).await;
+    log.take_away(true);
+    for request in [
+        persistent("p", "127.8.6.2:80"),
+        persistent("p", "127.8.6.1:80").query("weight", "2"),
+        persistent("fresh", "127.8.6.3:80"),
+        at("DELETE", "p", "127.8.6.1:80").query("ephemeral", "false"),
+        at("PUT", "e", "127.8.6.1:80").query("weight", "2"),
+        at("PATCH", "e", "127.8.6.1:80").query("enabled", "false"),
+        of_service("POST", "fresh-too"),
+        of_service("PUT", "described").query("protectThreshold", "1"),
+        of_service("DELETE", "described"),
+        cluster("p", "DEFAULT", r#"{"type":"NONE"}"#),
+        switching("healthCheckTimes", "9"),
+    ] {
+        let text = refused(&mut client, request, 500).await;
+        assert!(text.contains("could not be stored"), "{text}");
+    }
+    for (before, after) in before.iter().zip(seen(&mut client).await) {
+        assert_eq!(*before, after);
+    }
+    // Whoever comes next finds the names free, of either kind.
+    done(&mut client, registering("fresh", "127.8.6.3:80")).await;
+    log.take_away(false);
+    done(&mut client, of_service("POST", "fresh-too")).await;
+    server.stop().await;
+}
+
+/// What was begun before is ended in order, and waits for nothing that will not come.
+#[tokio::test]
+async fn a_start_that_fails_at_the_log_is_not_held_up_by_the_rest() {
+    let folder = tempfile::tempdir().unwrap();
+    let launch = Launch::new(folder.path());
+    let process = launch.ready().await;
+    done(&mut process.client(), persistent("p", "127.8.7.7:80")).await;
+    stop(process).await;
+    let path = folder.path().join("naming/naming.db");
+    fs::write(&path, changed(&fs::read(&path).unwrap(), b"127.8.7.7", b"127.8.7.6")).unwrap();
+    let (code, _, err) = launch.end().await;
+    assert_eq!(code, Some(1), "{err}");
+    assert!(!err.contains("did not end in time"), "{err}");
+}
+
+/// The same bytes, but for these.
+fn changed(bytes: &[u8], from: &[u8; 9], to: &[u8; 9]) -> Vec<u8> {
+    let mut changed = bytes.to_vec();
+    let places: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(from)).collect();
+    assert!(!places.is_empty());
+    places.into_iter().for_each(|at| changed[at..at + 9].copy_from_slice(to));
+    changed
 }
 
 #[tokio::test]
@@ -140,10 +226,7 @@ async fn a_damaged_log_is_told_and_left_as_it_is() {
     assert!(err.contains("naming.db") && !err.contains("panicked"), "{err}");
     assert_eq!(fs::read(&path).unwrap(), bad);
     // A letter of what was written is another one: SQLite does not notice, the log's own sums do.
-    let mut bad = good.clone();
-    let places: Vec<usize> = (0..good.len()).filter(|at| good[*at..].starts_with(b"127.8.5.7")).collect();
-    assert!(!places.is_empty());
-    places.into_iter().for_each(|at| bad[at + 8] = b'6');
+    let bad = changed(&good, b"127.8.5.7", b"127.8.5.6");
     fs::write(&path, &bad).unwrap();
     let (code, out, err) = launch.end().await;
     assert_eq!((code, &*out), (Some(1), ""), "{err}");

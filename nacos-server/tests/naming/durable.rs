@@ -7,8 +7,8 @@ use tokio::time::Instant;
 
 use crate::{
     calls::{
-        addresses, at, cluster, done, health, host, listed, listing, of_service, persistent, refused, registering, switch,
-        switches, switching,
+        addresses, at, cluster, done, health, host, listed, listing, of_service, persistent, refused, registering,
+        switch, switches, switching,
     },
     support::{
         Client, Request, Server,
@@ -234,8 +234,7 @@ async fn switches_survive_unless_they_were_set_for_debugging() {
     server.stop().await;
 }
 
-/// Settings by which services that are empty are forgotten at the first look for them, half a minute after the start,
-/// and what was said of them is kept for long.
+/// Settings by which services that are empty are soon forgotten, and what was said of them is kept for long.
 const FORGETFUL: [(&str, &str); 3] = [
     ("nacos.naming.clean.empty-service.interval", "50"),
     ("nacos.naming.clean.empty-service.expired-time", "50"),
@@ -253,7 +252,6 @@ async fn forgotten(client: &mut Client, service: &str) {
 /// A service that was forgotten may become one of ephemeral instances; a restart must not make it persistent again
 /// behind its clients' backs.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes 35 s: empty services are looked for half a minute after the start"]
 async fn a_service_that_changed_its_kind_keeps_the_new_one_after_a_restart() {
     let server = Server::start(&FORGETFUL).await;
     let mut client = server.client();
@@ -267,7 +265,6 @@ async fn a_service_that_changed_its_kind_keeps_the_new_one_after_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes 35 s: empty services are looked for half a minute after the start"]
 async fn a_service_that_was_forgotten_can_be_created_again() {
     let server = Server::start(&FORGETFUL).await;
     let mut client = server.client();

@@ -9,7 +9,8 @@ use crate::{
 const READS: &[(&str, &str)] = &[
     (
         "/v1/ns/instance",
-        "serviceName groupName namespaceId ip port clusterName cluster weight healthy enabled enable ephemeral metadata app",
+        "serviceName groupName namespaceId ip port clusterName cluster weight healthy enabled enable ephemeral \
+         metadata app",
     ),
     ("/v1/ns/instance/list", "serviceName groupName namespaceId clusters healthyOnly clientIP udpPort app"),
     ("/v1/ns/instance/beat", "serviceName groupName namespaceId beat ip port clusterName"),
@@ -163,7 +164,7 @@ pub(crate) fn request(target: &Target, parameters: &[(&str, String)], in_form: b
 #[test]
 fn every_route_has_a_good_request() {
     for in_form in [false, true] {
-        let mut world = World::new();
+        let mut world = World::new(true);
         assert!(world.routes.len() > 90, "{} routes", world.routes.len());
         // What is removed is not there for the others.
         let mut targets = world.routes.clone();

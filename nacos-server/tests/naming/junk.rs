@@ -13,49 +13,61 @@ use crate::{
 };
 
 /// Texts that somebody might take for something. Addresses are those of loopback.
-const WORDS: &str = "¦ ¦   ¦\t¦\r\n¦\0¦a\0b¦\u{1}¦\u{7f}¦null¦public¦PUBLIC¦true¦false¦TRUE¦yes¦on¦t¦undefined¦%¦%%¦%00¦%zz¦%2¦+¦++\
-    ¦*¦**¦_¦\\¦'¦\"¦' OR 1=1 --¦?¦?1¦a.b¦a/b¦../../etc/passwd¦a:b¦a=b¦a=b,c=d¦a=b=c¦=¦==¦,=,¦=b¦a=¦<script>alert(1)</script>\
-    ¦${jndi:ldap://127.0.0.1/x}¦{{7*7}}¦中文¦é¦e\u{301}¦ǅ¦\u{202e}x¦\u{feff}¦\u{fffd}¦🦀¦\u{10ffff}¦١٢٣¦１¦²¦,¦,,,¦a,,b¦#¦##¦a##b\
-    ¦public##DEFAULT_GROUP@@s1¦@¦@@¦@@@@¦@@s1¦g@@¦g@@s1¦g@@s1@@¦DEFAULT_GROUP@@s1¦DEFAULT_GROUP@@p1¦DEFAULT_GROUP¦g¦s1¦p1¦empty\
-    ¦described¦fresh¦ns1¦DEFAULT¦A¦A,B¦C-1¦a_b¦127.9.0.1¦127.9.0.2¦127.9.1.1¦127.9.9.9¦127.0.0.1¦::1¦[::1]¦localhost\
-    ¦999.999.999.999¦127.9.0.1:80¦127.9.0.1:80#true¦127.9.1.1:80#false¦a#b¦#true¦:#true¦ephemeral¦persist\
-    ¦preserved.heart.beat.interval=1¦preserved.heart.beat.timeout=0¦preserved.ip.delete.timeout=9223372036854775807\
-    ¦preserved.heart.beat.interval=9223372036854775807¦preserved.instance.id.generator=snowflake¦enableClientBeat=true\
-    ¦java:1.2.3¦java¦:¦::¦ruby:1.2.3¦/nacos/v1/ns:503¦/nacos/v1/ns:99999¦/:200¦/nacos:1¦:5¦/x¦UP¦DOWN¦STARTING¦READ_ONLY¦WRITE_ONLY\
-    ¦DEBUG¦naming-raft¦ROOT";
+const WORDS: &str = "\
+    ¦ ¦   ¦\t¦\r\n¦\0¦a\0b¦\u{1}¦\u{7f}¦null¦public¦PUBLIC¦true¦false¦TRUE¦yes¦on¦t¦undefined¦%¦%%¦%00¦%zz¦%2¦+¦++\
+    ¦*¦**¦_¦\\¦'¦\"¦' OR 1=1 --¦?¦?1¦a.b¦a/b¦../../etc/passwd¦a:b¦a=b¦a=b,c=d¦a=b=c¦=¦==¦,=,¦=b¦a=\
+    ¦<script>alert(1)</script>¦${jndi:ldap://127.0.0.1/x}¦{{7*7}}¦中文¦é¦e\u{301}¦ǅ¦\u{202e}x¦\u{feff}¦\u{fffd}¦🦀\
+    ¦\u{10ffff}¦١٢٣¦１¦²¦,¦,,,¦a,,b¦#¦##¦a##b¦public##DEFAULT_GROUP@@s1¦@¦@@¦@@@@¦@@s1¦g@@¦g@@s1¦g@@s1@@\
+    ¦DEFAULT_GROUP@@s1¦DEFAULT_GROUP@@p1¦DEFAULT_GROUP¦g¦s1¦p1¦empty¦described¦fresh¦ns1¦DEFAULT¦A¦A,B¦C-1¦a_b\
+    ¦127.9.0.1¦127.9.0.2¦127.9.1.1¦127.9.9.9¦127.0.0.1¦::1¦[::1]¦localhost¦999.999.999.999¦127.9.0.1:80\
+    ¦127.9.0.1:80#true¦127.9.1.1:80#false¦a#b¦#true¦:#true¦ephemeral¦persist¦preserved.heart.beat.interval=1\
+    ¦preserved.heart.beat.timeout=0¦preserved.ip.delete.timeout=9223372036854775807\
+    ¦preserved.heart.beat.interval=9223372036854775807¦preserved.instance.id.generator=snowflake\
+    ¦enableClientBeat=true¦java:1.2.3¦java¦:¦::¦ruby:1.2.3¦/nacos/v1/ns:503¦/nacos/v1/ns:99999¦/:200¦/nacos:1¦:5\
+    ¦/x¦UP¦DOWN¦STARTING¦READ_ONLY¦WRITE_ONLY¦DEBUG¦naming-raft¦ROOT";
 
 /// Switches, and what is none.
-const ENTRIES: &str = "distroThreshold¦clientBeatInterval¦pushVersion¦pushCacheMillis¦defaultCacheMillis¦masters¦distro¦check\
-    ¦pushEnabled¦serviceStatusSynchronizationPeriodMillis¦serverStatusSynchronizationPeriodMillis¦healthCheckTimes¦disableAddIP\
-    ¦sendBeatOnly¦limitedUrlMap¦enableStandalone¦overriddenServerStatus¦defaultInstanceEphemeral¦distroServerExpiredMillis\
-    ¦lightBeatEnabled¦autoChangeHealthCheckEnabled¦httpHealthParams¦tcpHealthParams¦mysqlHealthParams¦batch¦nosuch";
+const ENTRIES: &str = "\
+    distroThreshold¦clientBeatInterval¦pushVersion¦pushCacheMillis¦defaultCacheMillis¦masters¦distro¦check\
+    ¦pushEnabled¦serviceStatusSynchronizationPeriodMillis¦serverStatusSynchronizationPeriodMillis¦healthCheckTimes\
+    ¦disableAddIP¦sendBeatOnly¦limitedUrlMap¦enableStandalone¦overriddenServerStatus¦defaultInstanceEphemeral\
+    ¦distroServerExpiredMillis¦lightBeatEnabled¦autoChangeHealthCheckEnabled¦httpHealthParams¦tcpHealthParams\
+    ¦mysqlHealthParams¦batch¦nosuch";
 
 /// Numbers at the ends of their kinds and beyond, and what only looks like one.
-const NUMBERS: &str = "0¦-0¦1¦-1¦+1¦01¦1.5¦0.5¦1e3¦1e308¦1e400¦-1e400¦1e-400¦NaN¦nan¦Infinity¦-Infinity¦inf¦0x10¦0x1p3¦1f¦1d¦ 7 ¦80¦500\
-    ¦501¦10000¦10000.000001¦65535¦65536¦1000000¦2147483647¦2147483648¦-2147483648¦-2147483649¦4294967296¦9223372036854775807\
-    ¦9223372036854775808¦-9223372036854775808¦18446744073709551615¦99999999999999999999999999¦3.4028236e38";
+const NUMBERS: &str = "\
+    0¦-0¦1¦-1¦+1¦01¦1.5¦0.5¦1e3¦1e308¦1e400¦-1e400¦1e-400¦NaN¦nan¦Infinity¦-Infinity¦inf¦0x10¦0x1p3¦1f¦1d¦ 7 ¦80\
+    ¦500¦501¦10000¦10000.000001¦65535¦65536¦1000000¦2147483647¦2147483648¦-2147483648¦-2147483649¦4294967296\
+    ¦9223372036854775807¦9223372036854775808¦-9223372036854775808¦18446744073709551615¦99999999999999999999999999\
+    ¦3.4028236e38";
 
 /// Documents for the parameters that are JSON, good and bad.
-const JSON: &str = r#"¦{}¦[]¦null¦1¦"x"¦true¦{oops¦[{]¦{"a":1}¦{"a":null}¦{"a":"b","a":"c"}¦{"a":{"b":1}}¦{"a":[]}¦{"":""}¦{"a":"\u0000"}
-¦{"\u0000":"a"}¦{"a":"\ud800"}¦{"a":1e400}¦{"a":1e999999999}¦{"a":-0}¦{"a":99999999999999999999999}¦{"a":"b"} trailing¦[null]¦[[]]¦[{}]
-¦{"ip":null}¦{"ip":""}¦{"ip":" ","port":80}¦{"ip":"127.9.0.1"}¦{"ip":"127.9.0.1","port":"80"}¦{"ip":"127.9.0.1","port":80.5}
-¦{"ip":"127.9.0.1","port":-1}¦{"ip":"127.9.0.1","port":65536}¦{"ip":"127.9.0.1","port":9223372036854775808}¦{"ip":["127.9.0.1"],"port":80}
-¦{"ip":"127.9.0.3","port":81,"weight":"NaN"}¦{"ip":"127.9.0.3","port":81,"weight":"Infinity"}¦{"ip":"127.9.0.3","port":81,"weight":-1}
-¦{"ip":"127.9.0.3","port":81,"weight":1e400}¦{"ip":"127.9.0.3","port":81,"weight":10001}¦{"ip":"127.9.0.3","port":81,"weight":null}
-¦{"ip":"127.9.0.3","port":81,"cluster":"a b"}¦{"ip":"127.9.0.3","port":81,"cluster":7}¦{"ip":"127.9.0.3","port":81,"cluster":"C-1"}
-¦{"ip":"127.9.0.3","port":81,"metadata":null}¦{"ip":"127.9.0.3","port":81,"metadata":[]}¦{"ip":"127.9.0.3","port":81,"metadata":{"a":{}}}
+const JSON: &str = r#"
+¦{}¦[]¦null¦1¦"x"¦true¦{oops¦[{]¦{"a":1}¦{"a":null}¦{"a":"b","a":"c"}¦{"a":{"b":1}}¦{"a":[]}¦{"":""}¦{"a":"\u0000"}
+¦{"\u0000":"a"}¦{"a":"\ud800"}¦{"a":1e400}¦{"a":1e999999999}¦{"a":-0}¦{"a":99999999999999999999999}¦{"a":"b"} trailing
+¦[null]¦[[]]¦[{}]¦{"ip":null}¦{"ip":""}¦{"ip":" ","port":80}¦{"ip":"127.9.0.1"}¦{"ip":"127.9.0.1","port":"80"}
+¦{"ip":"127.9.0.1","port":80.5}¦{"ip":"127.9.0.1","port":-1}¦{"ip":"127.9.0.1","port":65536}
+¦{"ip":"127.9.0.1","port":9223372036854775808}¦{"ip":["127.9.0.1"],"port":80}
+¦{"ip":"127.9.0.3","port":81,"weight":"NaN"}¦{"ip":"127.9.0.3","port":81,"weight":"Infinity"}
+¦{"ip":"127.9.0.3","port":81,"weight":-1}¦{"ip":"127.9.0.3","port":81,"weight":1e400}
+¦{"ip":"127.9.0.3","port":81,"weight":10001}¦{"ip":"127.9.0.3","port":81,"weight":null}
+¦{"ip":"127.9.0.3","port":81,"cluster":"a b"}¦{"ip":"127.9.0.3","port":81,"cluster":7}
+¦{"ip":"127.9.0.3","port":81,"cluster":"C-1"}¦{"ip":"127.9.0.3","port":81,"metadata":null}
+¦{"ip":"127.9.0.3","port":81,"metadata":[]}¦{"ip":"127.9.0.3","port":81,"metadata":{"a":{}}}
 ¦{"ip":"127.9.0.3","port":81,"metadata":{"preserved.ip.delete.timeout":"0","preserved.heart.beat.interval":"0"}}
 ¦[{"ip":"127.9.0.1","port":80}]¦[{"ip":"127.9.0.1","port":80,"clusterName":null}]¦[{"ip":"127.9.0.1","port":70000}]
-¦[{"ip":"127.9.0.1","port":80,"ephemeral":"maybe"}]¦[{"ip":"127.9.9.9","port":1}]¦[{"ip":"127.9.0.1","port":80},{"ip":"127.9.0.1","port":80}]
-¦{"type":"none"}¦{"type":"label"}¦{"type":"label","expression":5}¦{"type":"label","expression":"&&"}¦{"type":"label","expression":"CONSUMER.label.="}
-¦{"type":"label","expression":"CONSUMER.label.A=PROVIDER.label.B"}¦{"type":"foo"}¦{"type":5}¦{"type":"TCP"}¦{"type":"tcp"}¦{"type":"NONE"}
-¦{"type":"HTTP","path":{}}¦{"type":"HTTP","path":"\r\nX: y","headers":"a|b|:|::|\u0000:x"}¦{"type":"HTTP","expectedResponseCode":1e400}
-¦{"type":"HTTP","expectedResponseCode":99999999999}¦{"type":"MYSQL","user":[],"cmd":"drop table x"}¦{"max":1,"min":1}¦{"max":1e400}
-¦{"max":9999999999,"min":500,"factor":0.5}¦{"max":5000,"min":500,"factor":"NaN"}"#;
+¦[{"ip":"127.9.0.1","port":80,"ephemeral":"maybe"}]¦[{"ip":"127.9.9.9","port":1}]
+¦[{"ip":"127.9.0.1","port":80},{"ip":"127.9.0.1","port":80}]¦{"type":"none"}¦{"type":"label"}
+¦{"type":"label","expression":5}¦{"type":"label","expression":"&&"}¦{"type":"label","expression":"CONSUMER.label.="}
+¦{"type":"label","expression":"CONSUMER.label.A=PROVIDER.label.B"}¦{"type":"foo"}¦{"type":5}¦{"type":"TCP"}
+¦{"type":"tcp"}¦{"type":"NONE"}¦{"type":"HTTP","path":{}}
+¦{"type":"HTTP","path":"\r\nX: y","headers":"a|b|:|::|\u0000:x"}¦{"type":"HTTP","expectedResponseCode":1e400}
+¦{"type":"HTTP","expectedResponseCode":99999999999}¦{"type":"MYSQL","user":[],"cmd":"drop table x"}¦{"max":1,"min":1}
+¦{"max":1e400}¦{"max":9999999999,"min":500,"factor":0.5}¦{"max":5000,"min":500,"factor":"NaN"}"#;
 
 /// Parameters that are numbers, and those that are JSON.
-const NUMERIC: [&str; 8] = ["port", "weight", "pageNo", "pageSize", "protectThreshold", "checkPort", "udpPort", "value"];
-const DOCUMENTS: [&str; 6] = ["beat", "instances", "metadata", "selector", "healthChecker", "value"];
+const NUMERIC: [&str; 7] = ["port", "weight", "pageNo", "pageSize", "protectThreshold", "checkPort", "udpPort"];
+const DOCUMENTS: [&str; 5] = ["beat", "instances", "metadata", "selector", "healthChecker"];
 
 /// Of a body that nobody wants the server reads so much before it hangs up.
 const BODY_MAX: usize = 2_000_000;
@@ -98,8 +110,7 @@ impl Odd {
         match name {
             "entry" if fitting => &self.entry,
             // A switch may be anything.
-            "value" if fitting && self.text.0.len() % 3 == 0 => &self.text,
-            "value" if fitting && self.text.0.len() % 3 == 1 => &self.document,
+            "value" if fitting => [&self.text, &self.document, &self.number][self.text.0.len() % 3],
             name if fitting && NUMERIC.contains(&name) => &self.number,
             name if fitting && DOCUMENTS.contains(&name) => &self.document,
             _ => &self.text,
@@ -224,7 +235,8 @@ fn header() -> impl Strategy<Value = (&'static str, Short)> {
         let good: Vec<u8> = text.into_iter().filter(|byte| !byte.is_ascii_control()).collect();
         Short(good.repeat(times.min(1025)))
     });
-    let agents = select(vec![AGENT, "Nacos-Go-Client:v", "Nacos-C-Client:v1.x.99999999999", "Nacos-Server", "Nacos-DNS:v9"]);
+    let agents =
+        select(vec![AGENT, "Nacos-Go-Client:v", "Nacos-C-Client:v1.x.99999999999", "Nacos-Server", "Nacos-DNS:v9"]);
     let kinds = select(vec![
         "",
         "application/x-www-form-urlencoded;charset=GBK",
@@ -233,7 +245,8 @@ fn header() -> impl Strategy<Value = (&'static str, Short)> {
         "application/json",
         "text/plain;charset=x",
     ]);
-    let known = select(vec!["User-Agent", "Client-Version", "X-Forwarded-For", "X-Real-IP", "Accept-Charset", "Origin"]);
+    let known =
+        select(vec!["User-Agent", "Client-Version", "X-Forwarded-For", "X-Real-IP", "Accept-Charset", "Origin"]);
     prop_oneof![
         3 => (known, text),
         3 => agents.prop_map(|agent| ("User-Agent", Short(agent.as_bytes().to_vec()))),

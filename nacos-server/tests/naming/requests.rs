@@ -1,5 +1,6 @@
 //! What nobody should send, to every endpoint of service discovery: an answer always comes, it is never a fault of
-//! this server, what is answered with an error has changed nothing, and whatever was taken is brought back by a restart.
+//! this server, what is answered with an error has changed nothing, and whatever was taken is brought back by a
+//! restart.
 
 use std::collections::HashMap;
 
@@ -61,20 +62,33 @@ fn runner(cases: u32) -> TestRunner {
     })
 }
 
-#[test]
-fn no_request_breaks_service_discovery_and_no_refusal_changes_it() {
-    let mut world = World::new();
+/// Sends so many requests to a server with the parameter filter, or without, and gives how often each status came.
+fn send(cases: u32, checks: bool) -> HashMap<u16, u32> {
+    let mut world = World::new(checks);
     let routes = world.routes.clone();
     let mut seen = HashMap::new();
     let shared = std::cell::RefCell::new((&mut world, &mut seen));
-    let outcome = runner(5000).run(&case(routes), |case| {
+    let outcome = runner(cases).run(&case(routes), |case| {
         let (world, seen) = &mut *shared.borrow_mut();
         check(world, &case, seen)
     });
     if let Err(error) = outcome {
         panic!("{error}");
     }
+    world.close();
+    seen
+}
+
+#[test]
+fn no_request_breaks_service_discovery_and_no_refusal_changes_it() {
+    let seen = send(4000, true);
     assert!(seen.get(&200).is_some_and(|count| *count > 200), "the requests are too bad to reach a handler: {seen:?}");
     assert!(seen.get(&400).is_some_and(|count| *count > 200), "the requests are too good: {seen:?}");
-    world.close();
+}
+
+/// Names of any length, of any letters and of none get further then.
+#[test]
+fn nor_does_any_without_the_parameter_filter() {
+    let seen = send(1000, false);
+    assert!(seen.get(&200).is_some_and(|count| *count > 200), "the requests are too bad to reach a handler: {seen:?}");
 }

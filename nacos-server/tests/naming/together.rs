@@ -7,7 +7,8 @@ use tokio::sync::Barrier;
 
 use crate::{
     calls::{
-        addresses, at, beat, done, full_beat, host, light_beat, listed, listing, of_service, persistent, registering, switch,
+        addresses, at, beat, done, full_beat, host, light_beat, listed, listing, of_service, persistent, registering,
+        switch,
     },
     support::{Client, Request, Server},
 };
@@ -57,7 +58,8 @@ async fn come_and_go(mut client: Client, number: usize, service: &str, ephemeral
         let seen = listed(&mut client, service).await;
         let begin = format!("127.4.{number}.");
         let mine = seen.iter().filter(|(address, _)| address.starts_with(&begin));
-        let mine: Own = mine.map(|(a, host)| (a.clone(), host["metadata"]["version"].as_str().unwrap().into())).collect();
+        let mine: Own =
+            mine.map(|(a, host)| (a.clone(), host["metadata"]["version"].as_str().unwrap().into())).collect();
         assert_eq!(mine, own, "client {number} after round {round}");
     }
     own
@@ -85,7 +87,8 @@ async fn all_who_come_and_go_at_once_leave_the_list_exact() {
         }
         let mut client = server.client();
         let version = |host: &Value| host["metadata"]["version"].as_str().unwrap().to_owned();
-        let found: Own = listed(&mut client, service).await.iter().map(|(a, host)| (a.clone(), version(host))).collect();
+        let found: Own =
+            listed(&mut client, service).await.iter().map(|(a, host)| (a.clone(), version(host))).collect();
         assert_eq!(found, expected);
         // However it is asked for.
         let statuses = Request::get("/v1/ns/instance/statuses").query("key", &format!("DEFAULT_GROUP@@{service}"));
@@ -192,7 +195,11 @@ async fn patches_of_different_parts_at_once_are_all_there() {
         at_once(&server, 2, |mut client, number| async move {
             let patch = at("PATCH", "s", "127.4.97.1:80");
             let weight = round.to_string();
-            let patch = if number == 0 { patch.query("weight", &weight) } else { patch.query("metadata", &format!("r={round}")) };
+            let patch = if number == 0 {
+                patch.query("weight", &weight)
+            } else {
+                patch.query("metadata", &format!("r={round}"))
+            };
             done(&mut client, patch).await;
         })
         .await;

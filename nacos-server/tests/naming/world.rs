@@ -6,7 +6,7 @@ use std::{
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -20,6 +20,7 @@ use nacos_core::{
 };
 use nacos_naming::{NamingModule, registry::Kind};
 use nacos_server::NacosServer;
+use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use crate::{
@@ -28,7 +29,8 @@ use crate::{
 };
 
 /// Nothing is removed or found out behind the back of a test.
-const OPTIONS: [(&str, &str); 5] = [
+const OPTIONS: [(&str, &str); 6] = [
+    ("nacos.naming.clean.empty-service.expired-time", "3600000"),
     ("nacos.naming.clean.empty-service.interval", "3600000"),
     ("nacos.naming.clean.expired-metadata.interval", "3600000"),
     ("nacos.naming.client.expired.time", "3600000"),
@@ -36,18 +38,23 @@ const OPTIONS: [(&str, &str); 5] = [
     ("nacos.server.http.max-body-bytes", "8388608"),
 ];
 
-/// The log of a server, which counts what is written to it.
-struct Counting {
+/// The log of a server, which counts what is written to it, and can be taken away.
+pub(crate) struct Counting {
     log: StandaloneProtocol,
     writes: AtomicU64,
+    away: AtomicBool,
 }
 
 impl Counting {
-    fn open(folder: &Path) -> Arc<Self> {
+    pub(crate) fn take_away(&self, away: bool) {
+        self.away.store(away, Ordering::SeqCst);
+    }
+
+    pub(crate) fn open(folder: &Path) -> Arc<Self> {
         let options = LocalOptions::new(folder.join("naming").join("naming.db"));
         let database = Arc::new(LocalDatabaseOperate::open_with(options, schema::CONSISTENCY).unwrap());
         let log = StandaloneProtocol::new(database, StandaloneOptions::default(), &Metrics::new());
-        Arc::new(Self { log, writes: AtomicU64::new(0) })
+        Arc::new(Self { log, writes: AtomicU64::new(0), away: AtomicBool::new(false) })
     }
 }
 
@@ -59,6 +66,9 @@ impl CpProtocol for Counting {
 
     async fn write(&self, group: &str, entry: Entry) -> Result<String, CpError> {
         self.writes.fetch_add(1, Ordering::SeqCst);
+        if self.away.load(Ordering::SeqCst) {
+            return Err(CpError::Unavailable(group.to_owned(), "it was taken away".to_owned()));
+        }
         self.log.write(group, entry).await
     }
 
@@ -68,8 +78,10 @@ impl CpProtocol for Counting {
 }
 
 pub(crate) struct World {
-    pub(crate) runtime: Runtime,
+    runtime: Runtime,
+    checks: bool,
     server: Option<Server>,
+    folder: Arc<TempDir>,
     log: Arc<Counting>,
     pub(crate) client: Client,
     pub(crate) routes: Vec<Target>,
@@ -100,22 +112,25 @@ impl Target {
     }
 }
 
-fn start(runtime: &Runtime, folder: Arc<tempfile::TempDir>, log: Arc<Counting>) -> Server {
-    let builder = NacosServer::builder(settings(folder.path(), &OPTIONS)).cp_protocol(log);
+fn start(runtime: &Runtime, folder: Arc<TempDir>, log: Arc<Counting>, checks: bool) -> Server {
+    let checks = [("nacos.core.param.check.enabled", if checks { "true" } else { "false" })];
+    let options: Vec<_> = OPTIONS.into_iter().chain(checks).collect();
+    let builder = NacosServer::builder(settings(folder.path(), &options)).cp_protocol(log);
     let inner = runtime.block_on(builder.start()).unwrap();
     Server { inner, folder }
 }
 
 impl World {
-    pub(crate) fn new() -> Self {
+    /// With the parameter filter, or without.
+    pub(crate) fn new(checks: bool) -> Self {
         panics::watch();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let folder = Arc::new(tempfile::tempdir().unwrap());
         let log = Counting::open(folder.path());
-        let server = start(&runtime, folder, log.clone());
+        let server = start(&runtime, folder.clone(), log.clone(), checks);
         let routes = server.inner.naming().unwrap().routes().iter().map(Target::of).collect();
         let client = server.client();
-        let mut world = Self { runtime, server: Some(server), log, client, routes };
+        let mut world = Self { runtime, checks, server: Some(server), folder, log, client, routes };
         world.seed();
         world
     }
@@ -207,36 +222,43 @@ impl World {
         all
     }
 
-    /// Nothing broke on the way, and a server that starts on the same folder is the same.
+    /// Nothing broke on the way, and a server that starts on the same log is the same: after a stop, which leaves a
+    /// snapshot, and after none.
     pub(crate) fn close(mut self) {
         assert_eq!(self.panics(), 0.0);
         assert_eq!(panics::seen(), Vec::<String>::new());
         self.open();
         let (before, switches) = (self.durable(), self.switches());
         assert!(!before.is_empty());
-        let server = self.server.take().unwrap();
-        let folder = self.runtime.block_on(async {
-            let folder = server.stop().await;
-            self.log.log.stop().await;
-            folder
-        });
-        // A copy, for its first owner may not be gone yet.
-        let kept = Arc::new(tempfile::tempdir().unwrap());
-        std::fs::create_dir(kept.path().join("naming")).unwrap();
-        for file in ["naming/naming.db", "naming/naming.db-wal"] {
-            std::fs::copy(folder.path().join(file), kept.path().join(file)).unwrap();
+        let without_stop = self.copy();
+        self.stop();
+        for folder in [without_stop, self.copy()] {
+            self.log = Counting::open(folder.path());
+            let server = start(&self.runtime, folder, self.log.clone(), self.checks);
+            self.client = server.client();
+            self.server = Some(server);
+            assert_eq!(self.durable(), before);
+            assert_eq!(self.switches(), switches);
+            self.stop();
         }
-        let log = Counting::open(kept.path());
-        let server = start(&self.runtime, kept, log.clone());
-        self.client = server.client();
-        self.server = Some(server);
-        assert_eq!(self.durable(), before);
-        assert_eq!(self.switches(), switches);
+        assert_eq!(panics::seen(), Vec::<String>::new());
+    }
+
+    /// A folder with the log as it is now; nothing may be written to it meanwhile.
+    fn copy(&self) -> Arc<TempDir> {
+        let copy = Arc::new(tempfile::tempdir().unwrap());
+        std::fs::create_dir(copy.path().join("naming")).unwrap();
+        for file in ["naming/naming.db", "naming/naming.db-wal"] {
+            std::fs::copy(self.folder.path().join(file), copy.path().join(file)).unwrap();
+        }
+        copy
+    }
+
+    fn stop(&mut self) {
         let server = self.server.take().unwrap();
         self.runtime.block_on(async {
             server.stop().await;
-            log.log.stop().await;
+            self.log.log.stop().await;
         });
-        assert_eq!(panics::seen(), Vec::<String>::new());
     }
 }

@@ -1,6 +1,7 @@
 //! The rounds on Postgres: in turn the server is killed, and Postgres while the server stays up.
 
 use std::{
+    net::SocketAddr,
     path::PathBuf,
     thread,
     time::{Duration, Instant},
@@ -12,10 +13,10 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use super::{
-    Told,
+    Crowd, Told,
     ledger::Ledger,
-    published,
-    publishers::{self, Outage},
+    naming, published,
+    publishers::{self, Ending, Outage, Plan},
     stored::{self, Stored},
 };
 use crate::{
@@ -38,12 +39,13 @@ pub struct Place {
     folder: TempDir,
     launch: Launch,
     ledger: Ledger,
-    clients: usize,
+    naming: naming::Ledger,
+    crowd: Crowd,
 }
 
 impl Place {
     /// A fresh database, and a server with a data folder of its own.
-    pub fn new(runtime: &Runtime, clients: usize) -> Result<Self> {
+    pub fn new(runtime: &Runtime, crowd: Crowd) -> Result<Self> {
         let postgres = Postgres::start(Programs::find().context(Programs::MISSING)?)?;
         let database = postgres.create_database()?;
         let folder = tempfile::Builder::new().prefix("crash-").tempdir_in(bench::target())?;
@@ -51,11 +53,13 @@ impl Place {
         std::fs::create_dir(&data)?;
         let mut launch = Launch::new(data)?;
         launch.log = Some(folder.path().join("server.log"));
-        launch.set.clone_from(&database.settings);
+        launch.set = naming::settings();
+        launch.set.extend(database.settings.iter().cloned());
         let server = launch.start()?;
-        let mut ledger = Ledger::new(publishers::keys(clients));
+        let mut ledger = Ledger::new(publishers::keys(crowd.clients));
         runtime.block_on(publishers::create_swapped(&mut ledger, server.addr()))?;
-        Ok(Self { server: Some(server), postgres, database, folder, launch, ledger, clients })
+        let naming = runtime.block_on(naming::prepare(server.addr(), crowd.writers))?;
+        Ok(Self { server: Some(server), postgres, database, folder, launch, ledger, naming, crowd })
     }
 
     /// Writes, kills, and judges what is left.
@@ -70,18 +74,30 @@ impl Place {
 
     fn server_killed(&mut self, runtime: &Runtime, rng: &mut Rng, round: usize, wait: Duration) -> Result<Told> {
         let server = self.server.take().context("no server runs")?;
-        let killed = publishers::until_killed(&mut self.ledger, server, self.clients, rng.fork(), round, wait);
-        let (written, killed_after) = runtime.block_on(killed)?;
+        let Crowd { clients, writers } = self.crowd;
+        let plan = Plan { clients, round, wait, ending: Ending::default() };
+        let (addr, namers) = (server.addr(), rng.fork());
+        let (written, killed_after, named) = runtime.block_on(async {
+            let writers = naming::Writers::start(&self.naming, addr, writers, namers, plan.ending.clone()).await?;
+            let killed = publishers::until_killed(&mut self.ledger, server, &plan, rng.fork()).await;
+            plan.ending.end();
+            let named = writers.enter(&mut self.naming).await;
+            let (written, killed_after) = killed?;
+            anyhow::Ok((written, killed_after, named?))
+        })?;
         let stored = self.stored()?;
         let settled = self.ledger.judge(&stored)?;
         let begun = Instant::now();
         let server = self.launch.start().context("start after the kill")?;
         let ready = begun.elapsed();
         runtime.block_on(published::check(server.addr(), &stored, rng)).context("over HTTP after the restart")?;
+        let settled_named = self.found(runtime, server.addr())?;
         self.server = Some(server);
         Ok(Told {
             written,
             settled,
+            named,
+            settled_named,
             rows: stored.rows(),
             end: format!("server killed after {} ms", killed_after.as_millis()),
             recovery: format!("ready again in {} ms", ready.as_millis()),
@@ -90,9 +106,20 @@ impl Place {
 
     fn outage(&mut self, runtime: &Runtime, rng: &mut Rng, round: usize, wait: Duration) -> Result<Told> {
         let server = self.server.as_ref().context("no server runs")?.addr();
-        let (ledger, clients) = (&mut self.ledger, self.clients);
-        let outage = publishers::across_outage(ledger, server, &mut self.postgres, clients, rng.fork(), round, wait);
-        let (written, Outage { wrote, away, recovery }) = runtime.block_on(outage)?;
+        let Crowd { clients, writers } = self.crowd;
+        let plan = Plan { clients, round, wait, ending: Ending::default() };
+        let namers = rng.fork();
+        let (written, outage, named) = runtime.block_on(async {
+            // They have a log of their own, and meet nothing of the outage.
+            let writers = naming::Writers::start(&self.naming, server, writers, namers, plan.ending.clone()).await?;
+            let (ledger, postgres) = (&mut self.ledger, &mut self.postgres);
+            let outage = publishers::across_outage(ledger, server, postgres, &plan, rng.fork()).await;
+            plan.ending.end();
+            let named = writers.enter(&mut self.naming).await;
+            let (written, outage) = outage?;
+            anyhow::Ok((written, outage, named?))
+        })?;
+        let Outage { wrote, away, recovery } = outage;
         let stored = self.stored()?;
         let settled = self.ledger.judge(&stored)?;
         let begun = Instant::now();
@@ -101,9 +128,12 @@ impl Place {
             ensure!(begun.elapsed() < CATCH_UP, "over HTTP {CATCH_UP:?} after the outage: {error:#}");
             thread::sleep(Duration::from_millis(20));
         }
+        let settled_named = self.found(runtime, server)?;
         Ok(Told {
             written,
             settled,
+            named,
+            settled_named,
             rows: stored.rows(),
             end: format!("Postgres killed after {} ms, away for {} ms", wrote.as_millis(), away.as_millis()),
             recovery: format!(
@@ -112,6 +142,12 @@ impl Place {
                 begun.elapsed().as_millis()
             ),
         })
+    }
+
+    /// Judges what the server shows of service discovery.
+    fn found(&mut self, runtime: &Runtime, server: SocketAddr) -> Result<naming::Settled> {
+        let found = runtime.block_on(naming::read(server, self.naming.targets())).context("service discovery")?;
+        self.naming.judge(&found).context("service discovery")
     }
 
     /// What is stored, once no session writes any more.

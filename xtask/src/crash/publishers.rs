@@ -79,22 +79,56 @@ pub async fn create_swapped(ledger: &mut Ledger, server: SocketAddr) -> Result<(
     Ok(())
 }
 
-/// Lets the publishers write, kills the server this long after the first publish was acknowledged, and enters what
-/// they did into the ledger. Gives the sums, and how long they wrote.
+/// Who publishes in a round, and until when.
+pub struct Plan {
+    /// Concurrent publishers.
+    pub clients: usize,
+    /// The round's number.
+    pub round: usize,
+    /// For how long they publish, once the first publish was acknowledged, until something is killed.
+    pub wait: Duration,
+    /// How they learn of it.
+    pub ending: Ending,
+}
+
+/// How those who write learn that it is over.
+#[derive(Clone, Default)]
+pub struct Ending(Arc<Flags>);
+
+#[derive(Default)]
+struct Flags {
+    /// Set before the server is killed.
+    killed: AtomicBool,
+    /// Set when it is enough.
+    stop: AtomicBool,
+}
+
+impl Ending {
+    /// Whether the server is being killed, so that connections may break.
+    pub fn is_killed(&self) -> bool {
+        self.0.killed.load(Ordering::SeqCst)
+    }
+
+    /// It is enough.
+    pub fn end(&self) {
+        self.0.stop.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether it is enough.
+    pub fn is_enough(&self) -> bool {
+        self.0.stop.load(Ordering::SeqCst)
+    }
+}
+
+/// Lets the publishers write, kills the server, and enters what they did into the ledger. Gives the sums, and how long
+/// they wrote.
 ///
 /// # Errors
 /// An answer that is neither success nor a failed comparison, or a connection that broke before the kill.
-pub async fn until_killed(
-    ledger: &mut Ledger,
-    server: Server,
-    clients: usize,
-    rng: Rng,
-    round: usize,
-    wait: Duration,
-) -> Result<(Written, Duration)> {
-    let publishers = Publishers::start(ledger, server.addr(), clients, rng, round).await?;
-    let first = publishers.wrote_for(wait).await;
-    publishers.shared.killed.store(true, Ordering::SeqCst);
+pub async fn until_killed(ledger: &mut Ledger, server: Server, plan: &Plan, rng: Rng) -> Result<(Written, Duration)> {
+    let publishers = Publishers::start(ledger, server.addr(), plan, rng).await?;
+    let first = publishers.wrote_for(plan.wait).await;
+    plan.ending.0.killed.store(true, Ordering::SeqCst);
     server.kill()?;
     let wrote = publishers.begun.elapsed();
     let written = publishers.enter(ledger).await?;
@@ -122,15 +156,13 @@ pub async fn across_outage(
     ledger: &mut Ledger,
     server: SocketAddr,
     postgres: &mut Postgres,
-    clients: usize,
+    plan: &Plan,
     mut rng: Rng,
-    round: usize,
-    wait: Duration,
 ) -> Result<(Written, Outage)> {
     let pause = Duration::from_millis(rng.u64(0..=600));
-    let publishers = Publishers::start(ledger, server, clients, rng, round).await?;
+    let publishers = Publishers::start(ledger, server, plan, rng).await?;
     let shared = &publishers.shared;
-    let first = publishers.wrote_for(wait).await;
+    let first = publishers.wrote_for(plan.wait).await;
     shared.away.store(true, Ordering::SeqCst);
     let (wrote, killed) = (publishers.begun.elapsed(), Instant::now());
     postgres.kill()?;
@@ -142,9 +174,9 @@ pub async fn across_outage(
     let recovery = back.elapsed();
     if again.is_ok() {
         shared.recovered.store(shared.clock.tick(), Ordering::SeqCst);
-        tokio::time::sleep(wait).await;
+        tokio::time::sleep(plan.wait).await;
     }
-    shared.stop.store(true, Ordering::SeqCst);
+    plan.ending.end();
     let written = publishers.enter(ledger).await?;
     first?;
     ensure!(again.is_ok(), "no publish was acknowledged within {RECOVERY:?} of Postgres being back");
@@ -159,28 +191,27 @@ struct Publishers {
 }
 
 impl Publishers {
-    async fn start(ledger: &Ledger, server: SocketAddr, clients: usize, mut rng: Rng, round: usize) -> Result<Self> {
+    async fn start(ledger: &Ledger, server: SocketAddr, plan: &Plan, mut rng: Rng) -> Result<Self> {
         let shared = Arc::new(Shared {
             names: ledger.names().to_vec(),
             clock: ledger.clock(),
             first: Notify::new(),
-            killed: AtomicBool::new(false),
             away: AtomicBool::new(false),
             back: AtomicU64::new(u64::MAX),
             again: Notify::new(),
             recovered: AtomicU64::new(u64::MAX),
-            stop: AtomicBool::new(false),
+            ending: plan.ending.clone(),
         });
         let begun = Instant::now();
         let mut tasks = JoinSet::new();
-        for number in 0..clients {
+        for number in 0..plan.clients {
             let publisher = Publisher {
                 shared: Arc::clone(&shared),
                 number,
                 swaps: number % PLAIN_PER_SWAPPER == PLAIN_PER_SWAPPER - 1,
                 connection: Connection::open(server, None).await.context("connect")?,
                 rng: rng.fork(),
-                contents: format!("round {round} publisher {number} content "),
+                contents: format!("round {} publisher {number} content ", plan.round),
                 publishes: Vec::new(),
             };
             tasks.spawn(publisher.run());
@@ -233,8 +264,6 @@ struct Shared {
     clock: Clock,
     /// Told when the first publish is acknowledged.
     first: Notify,
-    /// Set before the server is killed: from then on connections may break.
-    killed: AtomicBool,
     /// Set before Postgres is killed: from then on answers may say that it is away.
     away: AtomicBool,
     /// The tick at which it was back.
@@ -243,8 +272,7 @@ struct Shared {
     again: Notify,
     /// The tick after that: to what is sent later no answer may say that the database is away.
     recovered: AtomicU64,
-    /// Set when it is enough.
-    stop: AtomicBool,
+    ending: Ending,
 }
 
 struct Publisher {
@@ -263,7 +291,7 @@ impl Publisher {
     /// not just gone.
     async fn run(mut self) -> (Vec<Publish>, Result<()>) {
         let end = loop {
-            if self.shared.stop.load(Ordering::SeqCst) {
+            if self.shared.ending.is_enough() {
                 return (self.publishes, Ok(()));
             }
             if let Err(error) = self.step().await {
@@ -271,7 +299,7 @@ impl Publisher {
             }
         };
         let broken = end.downcast_ref::<io::Error>().is_some_and(|error| error.kind() != io::ErrorKind::InvalidData);
-        let expected = broken && self.shared.killed.load(Ordering::SeqCst);
+        let expected = broken && self.shared.ending.is_killed();
         (self.publishes, if expected { Ok(()) } else { Err(end) })
     }
 
