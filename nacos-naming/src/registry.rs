@@ -298,4 +298,6 @@ pub fn cluster_name(name: &str) -> Arc<str> {
 }
 
 #[cfg(test)]
+mod million;
+#[cfg(test)]
 mod tests;

@@ -55,7 +55,8 @@ pub const STEPS: [Step; 13] = [
     step("crash", "kill -9 under load, 5 rounds", |_| crash::run_short(Storage::Sqlite, 5).map(|()| Outcome::Passed)),
     step("sdk", "real clients of other languages", sdk),
     step("bench", "the benchmarks in short: wrong answers fail, figures do not", |_| {
-        bench::run_short(Storage::Sqlite).map(|()| Outcome::Passed)
+        bench::run_short(Storage::Sqlite)?;
+        bench::run_short_naming().map(|()| Outcome::Passed)
     }),
     step("postgres", "recorded exchanges, clients, crashes and benchmarks in short on Postgres", on_postgres),
     step("fuzz", "the fuzz targets, 10 s each", fuzz),
