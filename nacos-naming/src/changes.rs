@@ -61,15 +61,21 @@ impl Changes {
     /// Nothing is lost when the future is dropped.
     pub(crate) async fn take(&self) -> Vec<Change> {
         loop {
-            let taken = std::mem::take(&mut *self.waiting.lock());
+            let taken = self.take_now();
             if !taken.is_empty() {
-                for change in taken.iter().filter(|change| change.only.is_none()) {
-                    change.service.changed.store(false, Ordering::Release);
-                }
                 return taken;
             }
             self.wake.notified().await;
         }
+    }
+
+    /// Takes all that changed, if anything did.
+    pub(crate) fn take_now(&self) -> Vec<Change> {
+        let taken = std::mem::take(&mut *self.waiting.lock());
+        for change in taken.iter().filter(|change| change.only.is_none()) {
+            change.service.changed.store(false, Ordering::Release);
+        }
+        taken
     }
 
     /// How many wait.

@@ -7,7 +7,7 @@
 pub mod udp;
 
 use std::{
-    collections::{BTreeMap, HashMap, hash_map},
+    collections::{BTreeMap, HashMap, VecDeque, hash_map},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
     time::Duration,
@@ -44,6 +44,13 @@ pub struct Pusher {
     udp: UdpPusher,
     stats: Arc<PushStats>,
 }
+
+/// Most new subscribers that wait to be told; more have the list from their queries alone.
+const NEWCOMERS_MAX: usize = 65_536;
+/// So many of them are told before others' changes are looked for again.
+const NEWCOMERS_AT_ONCE: usize = 64;
+/// So many packets are kept while new subscribers are told.
+const PACKETS_MAX: usize = 64;
 
 /// Services that were pushed less than a window ago.
 #[derive(Default)]
@@ -114,52 +121,58 @@ impl Pusher {
     /// Pushes until the server stops.
     pub(crate) async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         let mut recent = Recent::default();
+        let mut newcomers: VecDeque<Change> = VecDeque::new();
+        let mut packets = Packets::default();
         loop {
-            let now = Instant::now();
-            let due = recent.ended(now, self.window);
+            let due = recent.ended(Instant::now(), self.window);
             self.push_all(due).await;
-            let changes = tokio::select! {
-                _ = stop.wait_for(|stop| *stop) => return,
-                changes = self.registry.changes.take() => changes,
-                () = until(recent.next_end()) => continue,
+            let changes = if newcomers.is_empty() {
+                packets.0.clear();
+                tokio::select! {
+                    _ = stop.wait_for(|stop| *stop) => return,
+                    changes = self.registry.changes.take() => changes,
+                    () = until(recent.next_end()) => continue,
+                }
+            } else if *stop.borrow() {
+                return;
+            } else {
+                self.registry.changes.take_now()
             };
             let now = Instant::now();
-            let due = changes.into_iter().filter_map(|change| recent.admit(change, now, self.window)).collect();
+            let admitted = changes.into_iter().filter_map(|change| recent.admit(change, now, self.window));
+            let (new, due): (Vec<_>, Vec<_>) = admitted.partition(|change| change.only.is_some());
             self.push_all(due).await;
+            // They have the list from their queries; a storm of them keeps no change waiting.
+            newcomers.extend(new.into_iter().take(NEWCOMERS_MAX.saturating_sub(newcomers.len())));
+            for change in newcomers.drain(..newcomers.len().min(NEWCOMERS_AT_ONCE)) {
+                self.push(&change, &mut packets);
+            }
+            tokio::task::yield_now().await;
         }
     }
 
     async fn push_all(&self, due: Vec<Change>) {
         for change in due {
-            self.push(&change);
+            self.push(&change, &mut Packets::default());
             // A storm of services must not keep others from running.
             tokio::task::yield_now().await;
         }
     }
 
-    fn push(&self, change: &Change) {
+    fn push(&self, change: &Change, packets: &mut Packets) {
         if !self.switches.push_enabled() {
             return;
         }
         let service = &change.service;
-        let since = change.since;
         let (subscribers, empty) = self.wanted(change);
-        let mut packets: Vec<(Bytes, Arc<Packet>)> = Vec::new();
         for (subscriber, json) in subscribers {
-            // One packet for all who see the same list, which is then the same bytes. Whoever names no address is not
-            // reached.
+            // Whoever names no address is not reached.
             let Ok(ip) = subscriber.ip.parse::<IpAddr>() else { continue };
-            let packet = match packets.iter().find(|(known, _)| known.as_ptr() == json.as_ptr()) {
-                Some((_, packet)) => Arc::clone(packet),
-                None => {
-                    let data = push_data(service.key(), std::str::from_utf8(&json).unwrap_or_default());
-                    let list =
-                        List { service: service.key(), clusters: &subscriber.cluster, json: &data, empty, since };
-                    let packet = self.udp.packet(&list);
-                    packets.push((json, Arc::clone(&packet)));
-                    packet
-                }
-            };
+            let packet = packets.of(json, |json| {
+                let data = push_data(service.key(), std::str::from_utf8(json).unwrap_or_default());
+                let clusters = &subscriber.cluster;
+                self.udp.packet(&List { service: service.key(), clusters, json: &data, empty, since: change.since })
+            });
             self.udp.push(SocketAddr::new(ip, subscriber.port), packet);
         }
     }
@@ -192,6 +205,25 @@ impl Pusher {
     /// How pushes went, counted from zero again if `reset`.
     pub(crate) fn state(&self, detail: bool, reset: bool) -> PushState {
         self.stats.state(detail, reset)
+    }
+}
+
+/// Packets that were made, by the lists in them: one for all who see the same list, which is then the same bytes.
+#[derive(Default)]
+struct Packets(HashMap<usize, (Bytes, Arc<Packet>)>);
+
+impl Packets {
+    fn of(&mut self, json: Bytes, make: impl FnOnce(&[u8]) -> Arc<Packet>) -> Arc<Packet> {
+        if self.0.len() >= PACKETS_MAX {
+            self.0.clear();
+        }
+        // The list is kept beside its packet, so that no other can be at its place.
+        let at = json.as_ptr() as usize;
+        let made = self.0.entry(at).or_insert_with(|| {
+            let packet = make(&json);
+            (json, packet)
+        });
+        Arc::clone(&made.1)
     }
 }
 
