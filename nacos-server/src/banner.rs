@@ -19,6 +19,17 @@ pub fn banner(server: &NacosServer, settings: &Settings) -> String {
     } else {
         "OFF, and the server listens beyond this machine: anyone who reaches it can read and write".to_owned()
     };
+    let mut tries = String::new();
+    if server.naming().is_some() {
+        let instance = "serviceName=hello&ip=127.0.0.1&port=9000";
+        let _ = write!(tries, "curl -X POST '{base}/v1/ns/instance?{instance}'\n         ");
+        let _ = write!(tries, "curl '{base}/v1/ns/instance/list?serviceName=hello'\n         ");
+    }
+    if server.config().is_some() {
+        let config = "dataId=hello&group=DEFAULT_GROUP";
+        let _ = write!(tries, "curl -d '{config}&content=world' {base}/v1/cs/configs\n         ");
+        let _ = write!(tries, "curl '{base}/v1/cs/configs?{config}'\n         ");
+    }
     let mut out = String::new();
     let version = env!("CARGO_PKG_VERSION");
     let _ = write!(
@@ -28,9 +39,7 @@ pub fn banner(server: &NacosServer, settings: &Settings) -> String {
          Data   {}\n  \
          Mode   standalone, {}\n  \
          Auth   {auth}\n\n  \
-         Try:   curl -d 'dataId=hello&group=DEFAULT_GROUP&content=world' {base}/v1/cs/configs\n         \
-         curl '{base}/v1/cs/configs?dataId=hello&group=DEFAULT_GROUP'\n         \
-         curl {base}/actuator/prometheus\n\n  \
+         Try:   {tries}curl {base}/actuator/prometheus\n\n  \
          Ctrl-C stops the server.\n\n",
         home.display(),
         server.storage(),

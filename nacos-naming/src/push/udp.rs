@@ -352,7 +352,7 @@ impl Counts {
             metrics.add(counter.clone());
             counter
         };
-        Self {
+        let counts = Self {
             dropped: counter(
                 "nacos_naming_udp_dropped_total",
                 "Datagrams to clients that were given up early",
@@ -368,7 +368,12 @@ impl Counts {
                 "Datagrams that the system refused to send",
                 &[],
             ),
-        }
+        };
+        // They are at zero before anything is counted.
+        ["full", "too_long", "forbidden"].map(|reason| counts.dropped.with_label_values(&[reason]));
+        ["malformed", "unknown"].map(|reason| counts.acks_ignored.with_label_values(&[reason]));
+        counts.send_errors.with_label_values::<&str>(&[]);
+        counts
     }
 }
 

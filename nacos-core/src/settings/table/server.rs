@@ -102,8 +102,7 @@ pub(super) const CORE: &[OptionSpec] = &[
         FLAG,
         "false",
         "Serve the list of instances for Prometheus' HTTP discovery. (`/actuator/prometheus` is always there.)",
-    )
-    .not_yet(),
+    ),
     option("nacos.core.monitor.topn.enabled", FLAG, "true", "Count the most changed configurations and services.")
         .not_yet(),
     option("nacos.core.monitor.topn.count", SOME, "10", "How many of them are reported.").not_yet(),
