@@ -370,8 +370,12 @@ impl Counts {
             ),
         };
         // They are at zero before anything is counted.
-        ["full", "too_long", "forbidden"].map(|reason| counts.dropped.with_label_values(&[reason]));
-        ["malformed", "unknown"].map(|reason| counts.acks_ignored.with_label_values(&[reason]));
+        for reason in ["full", "too_long", "forbidden"] {
+            counts.dropped.with_label_values(&[reason]);
+        }
+        for reason in ["malformed", "unknown"] {
+            counts.acks_ignored.with_label_values(&[reason]);
+        }
         counts.send_errors.with_label_values::<&str>(&[]);
         counts
     }
