@@ -246,7 +246,10 @@ async fn who_asked_for_clusters_is_told_of_those_alone() {
     let last = ear.until(2).await.pop().unwrap();
     assert_eq!(last.addresses(), ["127.5.3.0:80", "127.5.3.1:80"]);
     assert_eq!(last.list["clusters"], "A,B");
-    ear.is_silent().await;
+    // On a busy machine the third one may come after the window's end: a push of its own, which says the same.
+    while let Some(push) = ear.within(WINDOW + WINDOW / 4).await {
+        assert_eq!(push.addresses(), last.addresses());
+    }
     done(&mut client, at("DELETE", "s", "127.5.3.1:80").query("clusterName", "B")).await;
     assert_eq!(ear.next().await.addresses(), ["127.5.3.0:80"]);
     server.stop().await;
